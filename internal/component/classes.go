@@ -40,3 +40,10 @@ type WindowClasses interface {
 type ConstructorClasses interface {
 	HasMapConstructor(className string) (bool, error)
 }
+
+// DescribedClasses is implemented by Classes of a package that can carry META-INF/services/pulsar-io.yaml.
+type DescribedClasses interface {
+	// DeclaredClass gives the class that the file names for the kind ("" when it names none); ok says whether
+	// there is such a file at all. An unreadable file is an error.
+	DeclaredClass(kind Kind) (className string, ok bool, err error)
+}
