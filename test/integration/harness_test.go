@@ -98,7 +98,7 @@ func newWorker(t *testing.T, e env, o workerOptions) *worker {
 		"pulsarServiceUrl": e.serviceURL, "pulsarWebServiceUrl": e.webURL,
 		"pulsarFunctionsNamespace": o.namespace, "pulsarFunctionsCluster": "standalone",
 		"functionMetadataTopicName": "metadata", "clusterCoordinationTopicName": "coordinate", "functionAssignmentTopicName": "assignments",
-		"schedulerClassName":             "org.apache.pulsar.functions.worker.scheduler.RoundRobinScheduler",
+		"schedulerClassName":              "org.apache.pulsar.functions.worker.scheduler.RoundRobinScheduler",
 		"functionRuntimeFactoryClassName": "org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory",
 		"functionRuntimeFactoryConfigs":   map[string]any{"logDirectory": filepath.Join(w.dir, "logs")},
 		"downloadDirectory":               filepath.Join(w.dir, "download"),
