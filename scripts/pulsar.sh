@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Brings in Apache Pulsar and runs a standalone broker or the Java functions worker, each in a folder of its own.
 #   pulsar.sh fetch                          the distribution and the Python client, into the cache (once)
+#   pulsar.sh connectors NAME…               connector archives, into the cache's connectors/ (once each)
 #   pulsar.sh start DIR [zookeeper|rocksdb]  a broker on free ports; DIR/env holds its addresses
 #   pulsar.sh stop DIR                       ends what start began in DIR
 #   pulsar.sh stop-broker DIR | resume DIR   an outage: stops the broker, starts it again on its old ports and data
@@ -31,6 +32,21 @@ fetch() {
       die "could not install pulsar-client; see $CACHE/pip.log"
     touch "$VENV/ready"
   fi
+}
+
+# connectors NAME… fetches connector archives; the .jar of these modules is the NAR.
+connectors() {
+  need mvn maven
+  local name dir=$CACHE/connectors
+  mkdir -p "$dir"
+  for name in "$@"; do
+    local nar=$dir/pulsar-io-$name-$PULSAR_VERSION.nar
+    [ -f "$nar" ] && continue
+    say "fetching the connector $name"
+    mvn -q -B dependency:copy -Dartifact="org.apache.pulsar:pulsar-io-$name:$PULSAR_VERSION:jar" -DoutputDirectory="$dir/fetch" >"$CACHE/mvn.log" 2>&1 ||
+      die "could not fetch the connector $name; see $CACHE/mvn.log"
+    mv "$dir/fetch/pulsar-io-$name-$PULSAR_VERSION.jar" "$nar"
+  done
 }
 
 # launch DIR starts the broker whose ports and data DIR describes, and waits until it answers.
@@ -108,10 +124,11 @@ java_worker() {
 
 case "${1:-}" in
   fetch) fetch ;;
+  connectors) connectors "${@:2}" ;;
   start) start "${2:?DIR}" "${3:-zookeeper}" ;;
   stop | stop-broker) end "${2:?DIR}/broker.pid" 30 ;;
   resume) launch "$(cd "${2:?DIR}" && pwd)" ;;
   java-worker) java_worker "${2:?DIR}" "${3:?CONF}" ;;
   stop-java-worker) end "${2:?DIR}/java-worker.pid" 15 ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

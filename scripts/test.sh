@@ -40,6 +40,7 @@ fi
 
 if wants packages || wants integration || wants conformance; then
   scripts/pulsar.sh fetch
+  scripts/pulsar.sh connectors data-generator kafka
   say "building"
   make --no-print-directory build >"$work/build.log" 2>&1 || { cat "$work/build.log"; die "the worker does not build"; }
   broker=$work/broker
@@ -47,7 +48,7 @@ if wants packages || wants integration || wants conformance; then
   # shellcheck disable=SC1091
   source "$broker/env"
   export PULSAR_HOME PULSAR_TEST_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_TEST_WEB_URL=$PULSAR_WEB_URL
-  export PULSAR_TEST_BROKER=$broker PULSAR_TEST_VENV=$VENV FUNCTIONS_WORKER_BIN=$ROOT/bin/functions-worker
+  export PULSAR_TEST_BROKER=$broker PULSAR_TEST_CONNECTORS=$CACHE/connectors PULSAR_TEST_VENV=$VENV FUNCTIONS_WORKER_BIN=$ROOT/bin/functions-worker
   unset PULSAR_SERVICE_URL PULSAR_WEB_URL
 fi
 
