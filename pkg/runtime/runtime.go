@@ -80,3 +80,15 @@ type Exit struct {
 	// Tail holds the last lines of output, bounded, for the function's status and the log.
 	Tail string
 }
+
+// Detacher is implemented by the runtimes of externally managed factories. Detach lets go of the instance without
+// ending it: the worker shuts down, or another worker has taken the function over. Done is closed by it.
+type Detacher interface {
+	Detach()
+}
+
+// Multi is implemented by a Runtime that stands for all instances of its function (Spec.InstanceId is -1).
+type Multi interface {
+	StatusOf(ctx context.Context, id int32) (*FunctionStatus, error)
+	MetricsOf(ctx context.Context, id int32) (*MetricsData, error)
+}

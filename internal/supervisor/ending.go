@@ -1,0 +1,106 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/pkg/runtime"
+)
+
+// stop ends one run. It is not cut short by the change that caused it.
+func (t *task) stop(rt runtime.Runtime) {
+	if t.letGo(rt) {
+		return
+	}
+	t.set(func(v *view) { v.phase, v.message = Stopping, "" })
+	ctx, cancel := context.WithTimeout(context.Background(), t.s.o.StopTimeout)
+	defer cancel()
+	if err := rt.Stop(ctx); err != nil {
+		t.log.Error("instance could not be stopped", zap.Error(err))
+	}
+	select {
+	case <-rt.Done():
+	case <-ctx.Done():
+	}
+}
+
+// letGo detaches from an instance that another system keeps alive, when the worker shuts down or when the instance is
+// no longer assigned here: whether it is to be deleted is decided when it is known that its function is gone.
+func (t *task) letGo(rt runtime.Runtime) bool {
+	d, ok := rt.(runtime.Detacher)
+	if !ok || !t.s.o.Factory.ExternallyManaged() {
+		return false
+	}
+	wanted := t.wanted()
+	if t.root.Err() == nil && wanted != nil {
+		return false
+	}
+	d.Detach()
+	return true
+}
+
+func (t *task) removeFiles(spec *pb.Instance) {
+	if t.s.o.Factory.ExternallyManaged() {
+		return
+	}
+	if err := t.s.o.Packages.Remove(spec.GetFunctionMetaData().GetFunctionDetails(), spec.GetInstanceId()); err != nil {
+		t.log.Warn("the files of the instance could not be removed", zap.Error(err))
+	}
+}
+
+// goAway ends what a no longer assigned instance leaves: files, and if its function is gone for good, subscriptions.
+// It gives up when ctx ends: the instance was assigned here again, or the worker shuts down.
+func (t *task) goAway(ctx context.Context) {
+	t.mu.Lock()
+	spec := t.last
+	t.mu.Unlock()
+	d := spec.GetFunctionMetaData().GetFunctionDetails()
+	t.set(func(v *view) { *v = view{phase: Cleaning} })
+	t.removeFiles(spec)
+	gone := func(ctx context.Context) (bool, error) {
+		return t.s.o.Cluster.GoneForGood(ctx, pb.FullyQualifiedName(d))
+	}
+	yes, ok := t.ask(ctx, gone)
+	if !ok || !yes {
+		return
+	}
+	if t.s.o.Factory.ExternallyManaged() {
+		t.deleteExternal(spec)
+	}
+	if t.s.o.Cleaner == nil {
+		return
+	}
+	if err := t.s.o.Cleaner.Clean(ctx, d, gone); err != nil && ctx.Err() == nil {
+		t.log.Warn("the subscriptions and topics of a deleted function could not be removed", zap.Error(err))
+	}
+}
+
+// ask repeats a question to the cluster until it is answered or ctx ends.
+func (t *task) ask(ctx context.Context, question func(context.Context) (bool, error)) (answer, ok bool) {
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		yes, err := question(ctx)
+		if err == nil {
+			return yes, true
+		}
+		t.log.Warn("cannot tell yet whether the function is deleted", zap.Error(err), zap.Duration("retryIn", wait))
+		sleep(ctx, wait)
+	}
+	return false, false
+}
+
+// deleteExternal ends an instance that another system keeps alive, through a runtime made for that purpose.
+func (t *task) deleteExternal(spec *pb.Instance) {
+	rt, err := t.s.o.Factory.New(runtime.Instance{Spec: spec})
+	if err != nil {
+		t.log.Error("a deleted function could not be removed from the runtime", zap.Error(err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.s.o.StopTimeout)
+	defer cancel()
+	if err := rt.Stop(ctx); err != nil {
+		t.log.Error("a deleted function could not be removed from the runtime", zap.Error(err))
+	}
+}
