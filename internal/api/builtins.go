@@ -1,0 +1,112 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// anyConnector lists connectors whatever they offer.
+const anyConnector Kind = -1
+
+// connectorView and functionView are the JSON of definitions, null where a definition says nothing.
+type connectorView struct {
+	Name              string  `json:"name"`
+	Description       *string `json:"description"`
+	SourceClass       *string `json:"sourceClass"`
+	SinkClass         *string `json:"sinkClass"`
+	SourceConfigClass *string `json:"sourceConfigClass"`
+	SinkConfigClass   *string `json:"sinkConfigClass"`
+}
+
+type functionView struct {
+	Name          string  `json:"name"`
+	Description   *string `json:"description"`
+	FunctionClass *string `json:"functionClass"`
+}
+
+func offers(class *string) bool { return class != nil && *class != "" }
+
+// listConnectors answers the built-in connectors that offer the given kind, ordered by name; anyone may ask.
+func (s *Server) listConnectors(k Kind) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		answer := []connectorView{}
+		if s.opts.Catalog != nil {
+			for _, d := range s.opts.Catalog.Connectors() {
+				if (k == Sink && !offers(d.SinkClass)) || (k == Source && !offers(d.SourceClass)) {
+					continue
+				}
+				answer = append(answer, connectorView(d))
+			}
+		}
+		slices.SortFunc(answer, func(a, b connectorView) int { return strings.Compare(a.Name, b.Name) })
+		writeJSON(w, http.StatusOK, answer)
+		return nil
+	}
+}
+
+func (s *Server) listFunctions(w http.ResponseWriter, r *http.Request) error {
+	if err := s.allow(r, Access{Right: RightSuperuser}); err != nil {
+		return err
+	}
+	answer := []functionView{}
+	if s.opts.Catalog != nil {
+		for _, d := range s.opts.Catalog.Functions() {
+			answer = append(answer, functionView(d))
+		}
+	}
+	slices.SortFunc(answer, func(a, b functionView) int { return strings.Compare(a.Name, b.Name) })
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// configDefinition describes the config class of a built-in connector.
+func (s *Server) configDefinition(k Kind) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		name, err := param(r, "connector")
+		if err != nil {
+			return err
+		}
+		var fields []ConfigField
+		declared := false
+		if s.opts.Catalog != nil {
+			if fields, declared, err = s.opts.Catalog.ConfigFields(k, name); err != nil {
+				return fail(http.StatusInternalServerError, err.Error())
+			}
+		}
+		if !declared {
+			return failf(http.StatusNotFound, "builtin %s does not exist", kindName(k))
+		}
+		if fields == nil {
+			fields = []ConfigField{}
+		}
+		writeJSON(w, http.StatusOK, fields)
+		return nil
+	}
+}
+
+// reloadConnectors reads the connectors directory of this worker again.
+func (s *Server) reloadConnectors(w http.ResponseWriter, r *http.Request) error {
+	if err := s.allowText(r, Access{Right: RightSuperuser}, "This operation requires super-user access"); err != nil {
+		return err
+	}
+	return s.reload(w, Catalog.ReloadConnectors)
+}
+
+// reloadFunctions reads the functions directory of this worker again.
+func (s *Server) reloadFunctions(w http.ResponseWriter, r *http.Request) error {
+	if err := s.allow(r, Access{Right: RightSuperuser}); err != nil {
+		return err
+	}
+	return s.reload(w, Catalog.ReloadFunctions)
+}
+
+func (s *Server) reload(w http.ResponseWriter, load func(Catalog) error) error {
+	if s.opts.Catalog != nil {
+		if err := load(s.opts.Catalog); err != nil {
+			return fail(http.StatusInternalServerError, err.Error())
+		}
+	}
+	void(w, http.StatusNoContent)
+	return nil
+}

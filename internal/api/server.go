@@ -1,0 +1,260 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/functions-worker/functions-worker/internal/cluster"
+	"go.uber.org/zap"
+)
+
+// Options are everything a Server needs. Fields without a default that are nil switch the feature off, where said.
+type Options struct {
+	Cluster   Cluster
+	Instances Instances
+	Runtime   Runtime
+	Broker    Broker
+	Store     PackageStore
+	Packages  PackageSource
+	URLs      URLRules
+	Catalog   Catalog // nil: no built-ins
+	Codecs    map[Kind]Codec
+	Trigger   Triggerer        // nil: triggering is answered with 503
+	State     State            // nil: no state store is configured
+	Authz     Authorizer       // nil: everything is allowed
+	AuthData  AuthData         // nil: credentials of submitters are not kept
+	Metrics   http.Handler     // nil: GET /metrics is empty
+	Peers     *http.Client     // asks other workers; it applies this worker's credentials. Default: a plain client
+	Log       *zap.Logger      // nil: no log
+	Clock     func() time.Time // nil: time.Now
+
+	// Authenticate wraps all endpoints, or those of the named context only: "admin" or "root". nil: no authentication.
+	Authenticate func(context string, next http.Handler) http.Handler
+
+	Version        string // what GET /version answers; default "4.0.8"
+	FunctionsName  string // pulsarFunctionsCluster, for the second form of the namespace check
+	PeerTLS        bool   // workers advertise their TLS port: redirects and peer calls use https
+	PeerTimeout    time.Duration
+	TriggerTimeout time.Duration
+
+	PackageManagement bool // function:// URLs may be used (functionsWorkerEnablePackageManagement)
+	UploadBuiltins    bool // Kubernetes: built-in archives are uploaded (uploadBuiltinSinksSources)
+	TempDir           string
+	MaxPackageSize    int64 // bytes; default 2 GiB
+
+	Limits Limits
+}
+
+// Limits of the listener (rest-api contract, section 12). Zero values take the defaults unless said otherwise.
+type Limits struct {
+	MaxConcurrentRequests int           // 0: no limit
+	QueueTimeout          time.Duration // how long a request above the limit waits before 503; default 30 s
+	RequestsPerSecond     float64       // 0: no limit
+	MaxConnections        int           // further connections wait in the accept backlog; default 2048
+	HeaderBytes           int           // request head; default 8192, above it 431
+	IdleTimeout           time.Duration // of a keep-alive connection; default 30 s
+	BodyIdleTimeout       time.Duration // without a byte of the request body; default 60 s
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.Version, "4.0.8")
+	setDefault(&o.PeerTimeout, 5*time.Second)
+	setDefault(&o.TriggerTimeout, 10*time.Second)
+	setDefault(&o.MaxPackageSize, int64(2)<<30)
+	setDefault(&o.Limits.QueueTimeout, 30*time.Second)
+	setDefault(&o.Limits.MaxConnections, 2048)
+	setDefault(&o.Limits.HeaderBytes, 8192)
+	setDefault(&o.Limits.IdleTimeout, 30*time.Second)
+	setDefault(&o.Limits.BodyIdleTimeout, 60*time.Second)
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Peers == nil {
+		o.Peers = &http.Client{}
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Server answers the REST API on any number of listeners.
+type Server struct {
+	opts    Options
+	http    *http.Server
+	log     *zap.Logger
+	started time.Time
+	reaper  *reaper
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// New checks that everything the API cannot do without is there and builds the handler.
+func New(opts Options) (*Server, error) {
+	for name, missing := range map[string]bool{
+		"Cluster": opts.Cluster == nil, "Instances": opts.Instances == nil, "Runtime": opts.Runtime == nil,
+		"Broker": opts.Broker == nil, "Store": opts.Store == nil, "Packages": opts.Packages == nil,
+		"URLs": opts.URLs == nil, "Codecs": len(opts.Codecs) == 0,
+	} {
+		if missing {
+			return nil, fmt.Errorf("making the REST API: %s is not given", name)
+		}
+	}
+	opts.setDefaults()
+	s := &Server{opts: opts, log: opts.Log, started: opts.Clock(), reaper: newReaper(opts.Cluster, opts.Store, opts.Log)}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       opts.Limits.IdleTimeout,
+		// net/http reads 4 KiB more than it is told before it answers 431
+		MaxHeaderBytes: max(opts.Limits.HeaderBytes-4096, 1),
+		Protocols:      protocols,
+		ErrorLog:       zap.NewStdLog(opts.Log.Named("http")),
+	}
+	return s, nil
+}
+
+// Handler is the whole API, for tests and for embedding.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Serve answers on the listener until Shutdown or until ctx ends; then it returns nil. A TLS config makes it HTTPS.
+// The listener is closed in any case.
+func (s *Server) Serve(ctx context.Context, listener net.Listener, tlsConfig *tls.Config) error {
+	listener = newLimitListener(listener, s.opts.Limits.MaxConnections)
+	if tlsConfig != nil {
+		c := tlsConfig.Clone()
+		c.NextProtos = []string{"http/1.1"}
+		listener = tls.NewListener(listener, c)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	err := s.http.Serve(listener)
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("serving the REST API on %s: %w", listener.Addr(), err)
+}
+
+// Shutdown stops accepting and waits for running requests until ctx ends; then it cuts them.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	defer s.reaper.stop()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+		return fmt.Errorf("waiting for running requests to end: %w", err)
+	}
+	return nil
+}
+
+// handler puts the layers together, in the order of the contract: log, recovery, concurrency, rate, authentication.
+func (s *Server) handler() http.Handler {
+	routes := s.functionRoutes()
+	for _, prefix := range []string{"/admin/v3/sinks", "/admin/v3/sink"} {
+		routes = append(routes, s.connectorRoutes(prefix, Sink)...)
+	}
+	for _, prefix := range []string{"/admin/v3/sources", "/admin/v3/source"} {
+		routes = append(routes, s.connectorRoutes(prefix, Source)...)
+	}
+	for _, prefix := range []string{"/admin/v2", "/admin"} {
+		routes = append(routes, s.legacyRoutes(prefix+"/functions")...)
+		routes = append(routes, s.workerRoutes(prefix+"/worker")...)
+		routes = append(routes, s.workerStatsRoutes(prefix+"/worker-stats")...)
+	}
+	var h http.Handler = s.newRouter(append(routes, s.rootRoutes()...))
+	if s.opts.Authenticate != nil {
+		h = s.authenticated(h)
+	}
+	h = s.limitRate(h)
+	h = s.limitConcurrency(h)
+	h = s.recoverPanics(h)
+	h = s.boundBodies(h)
+	return s.logRequests(h)
+}
+
+// authenticated applies the authentication of the context that a path belongs to; probes of the platform need none.
+func (s *Server) authenticated(next http.Handler) http.Handler {
+	admin, root := s.opts.Authenticate("admin", next), s.opts.Authenticate("root", next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path, _ := routePath(r.URL.EscapedPath()); {
+		case path == "/livez" || path == "/readyz":
+			next.ServeHTTP(w, r)
+		case path == "/metrics" || path == "/version" || path == "/initialized":
+			root.ServeHTTP(w, r)
+		default:
+			admin.ServeHTTP(w, r)
+		}
+	})
+}
+
+// allow asks the authorizer; denied is the error to answer.
+func (s *Server) allow(r *http.Request, access Access) error {
+	return s.allowText(r, access, textNotAuthorized)
+}
+
+func (s *Server) allowText(r *http.Request, access Access, denied string) error {
+	if s.opts.Authz == nil {
+		return nil
+	}
+	ok, err := s.opts.Authz.Authorize(r, access)
+	if err != nil {
+		return fail(http.StatusInternalServerError, err.Error())
+	}
+	if !ok {
+		return fail(http.StatusUnauthorized, denied)
+	}
+	return nil
+}
+
+// answerError writes the answer to a failed request: a redirect to the worker in charge, or status and reason.
+func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	var redirect cluster.RedirectError
+	if errors.As(err, &redirect) {
+		s.redirect(w, r, redirect.To, r.URL.EscapedPath(), r.URL.RawQuery)
+		return
+	}
+	e := toError(err)
+	if e.Status >= http.StatusInternalServerError {
+		s.log.Warn("request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Int("status", e.Status), zap.Error(err))
+	}
+	writeError(w, r, e)
+}
+
+// peerURL is the address of another worker; the scheme fits the port that workers advertise.
+func (s *Server) peerURL(to cluster.WorkerInfo, escapedPath, rawQuery string) string {
+	scheme := "http"
+	if s.opts.PeerTLS {
+		scheme = "https"
+	}
+	target := scheme + "://" + net.JoinHostPort(to.Hostname, fmt.Sprint(to.Port)) + escapedPath
+	if rawQuery != "" {
+		target += "?" + rawQuery
+	}
+	return target
+}
+
+// redirect sends the client to another worker with 307, which keeps method and body.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, to cluster.WorkerInfo, escapedPath, rawQuery string) {
+	w.Header().Set("Location", s.peerURL(to, escapedPath, rawQuery))
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusTemporaryRedirect)
+}
