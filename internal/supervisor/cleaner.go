@@ -119,7 +119,9 @@ func (c *BrokerCleaner) Clean(ctx context.Context, d *pb.FunctionDetails, gone f
 	}
 	if isBatchSource(d) {
 		topic := batchTopic(d)
-		part("removing subscription "+batchSubscription(d)+" from "+topic, func(ctx context.Context) error { return c.admin.DeleteSubscription(ctx, topic, batchSubscription(d), false) })
+		part("removing subscription "+batchSubscription(d)+" from "+topic, func(ctx context.Context) error {
+			return c.admin.DeleteSubscription(ctx, topic, batchSubscription(d), false)
+		})
 		part("removing topic "+topic, func(ctx context.Context) error { return c.admin.DeleteTopic(ctx, topic, true) })
 	}
 	return errors.Join(errs...)
