@@ -22,6 +22,8 @@ const (
 	maxClassesParsed  = 8192           // distinct classes kept parsed for one package
 	maxClassName      = 2048           // bytes of one class name
 	maxInterfaces     = 2048           // direct interfaces of one class
+	maxConfigFields   = 4096           // fields of one configuration class
+	maxConfigText     = 4 << 20        // bytes of their types
 	maxHierarchyDepth = 256            // super types above one class
 	maxSignatureDepth = 64             // nesting of one generic signature
 	maxTypeNodes      = 1 << 12        // parts of one resolved generic type

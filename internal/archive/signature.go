@@ -141,8 +141,11 @@ func (p *signatureParser) identifier() string {
 	for p.pos < len(p.s) && !strings.ContainsRune(";.<>:[", rune(p.s[p.pos])) {
 		p.pos++
 	}
-	if p.pos == start {
+	switch n := p.pos - start; {
+	case n == 0:
 		p.fail("a name is missing")
+	case n > maxClassName:
+		p.fail("a name is too long")
 	}
 	return p.s[start:p.pos]
 }
