@@ -203,6 +203,9 @@ func (s *Server) merge(sub *submission) error {
 	if sub.url == "" && sub.file == nil && !sub.authData && codec.Equal(before, merged) {
 		return fail(http.StatusBadRequest, "Update contains no change")
 	}
+	if p, ok := merged.(interface{ UsePackage() }); ok && (sub.url != "" || sub.file != nil) {
+		p.UsePackage() // the built-in that the stored component runs no longer counts
+	}
 	sub.config = merged
 	return nil
 }
