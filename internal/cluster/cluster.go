@@ -6,6 +6,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // WorkerInfo is one member, as its consumer on the coordination topic announces it in the property `id`
@@ -80,4 +81,12 @@ func (e WriteError) Unwrap() error { return e.Err }
 type ProcessStatus struct {
 	Status    string `json:"status"` // NOT_RUN, RUNNING, SUCCESS, ERROR
 	LastError string `json:"lastError"`
+}
+
+// Observer is told how long the leader's work takes (coordination contract, section 6.9). Durations of a strategy are
+// those of the decision alone, without asking the broker and publishing.
+type Observer interface {
+	Scheduled(total, strategy time.Duration)
+	Rebalanced(total, strategy time.Duration)
+	Drained(total time.Duration)
 }
