@@ -114,14 +114,6 @@ func hashOrder(o Object, presized int) Object {
 	return out
 }
 
-// hashOrderOf is hashOrder for the keys of a map filled one by one.
-func hashOrderOf(names []string) []string {
-	table := hashTable(len(names), 0)
-	out := slices.Clone(names)
-	slices.SortStableFunc(out, func(a, b string) int { return javaBucket(a, table) - javaBucket(b, table) })
-	return out
-}
-
 // hashTable is the size that the table of a HashMap has grown to: a power of two, at most three quarters full.
 func hashTable(size, presized int) int {
 	table := 16

@@ -124,3 +124,87 @@ func updateAsRecorded(t *testing.T, c recordedCase, details *pb.FunctionDetails)
 	require.NoError(t, err)
 	return details
 }
+
+func TestConnectorsAreAnsweredAsRecorded(t *testing.T) {
+	for _, c := range recordedCases(t) {
+		var convert func([]byte) (*pb.FunctionDetails, error)
+		var read func(*pb.FunctionDetails) (any, error)
+		switch c.Component {
+		case "sinks":
+			convert = sinkDetails
+			read = func(d *pb.FunctionDetails) (any, error) { return SinkConfigOf(d) }
+		case "sources":
+			convert = sourceDetails
+			read = func(d *pb.FunctionDetails) (any, error) { return SourceConfigOf(d) }
+		default:
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			details, err := convert(c.Create)
+			if want := c.Created.reason(); want != "" {
+				require.EqualError(t, err, want)
+				return
+			}
+			require.NoError(t, err)
+			if c.Details != "" {
+				checkRecordedDetails(t, c.Details, details)
+			}
+			got, err := read(details)
+			require.NoError(t, err)
+			if c.Got != nil {
+				require.Empty(t, cmp.Diff(c.Got, asMap(t, got)))
+			}
+		})
+	}
+}
+
+func sinkDetails(config []byte) (*pb.FunctionDetails, error) {
+	c, err := ParseSinkConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return defaultOptions.SinkDetails(c, exampleClasses(), nil)
+}
+
+func sourceDetails(config []byte) (*pb.FunctionDetails, error) {
+	c, err := ParseSourceConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return defaultOptions.SourceDetails(c, exampleClasses())
+}
+
+// The order of rest-api.md, 9.1, 9.3 and 9.4, and the order of the inner objects in 9.2.
+func TestAnswersHaveTheFieldsInOrder(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		config any
+		want   string
+	}{
+		{"function", FunctionConfig{}, "runtimeFlags, tenant, namespace, name, className, inputs, customSerdeInputs, topicsPattern, customSchemaInputs, customSchemaOutputs, inputSpecs, inputTypeClassName, output, producerConfig, outputSchemaType, outputTypeClassName, outputSerdeClassName, logTopic, processingGuarantees, retainOrdering, retainKeyOrdering, batchBuilder, forwardSourceMessageProperty, userConfig, secrets, runtime, autoAck, maxMessageRetries, deadLetterTopic, subName, parallelism, resources, fqfn, windowConfig, timeoutMs, jar, py, go, functionType, cleanupSubscription, customRuntimeOptions, maxPendingAsyncRequests, exposePulsarAdminClientEnabled, skipToLatest, subscriptionPosition"},
+		{"sink", SinkConfig{}, "tenant, namespace, name, className, sourceSubscriptionName, sourceSubscriptionPosition, inputs, topicToSerdeClassName, topicsPattern, topicToSchemaType, topicToSchemaProperties, inputSpecs, maxMessageRetries, deadLetterTopic, configs, secrets, parallelism, processingGuarantees, retainOrdering, retainKeyOrdering, resources, autoAck, timeoutMs, negativeAckRedeliveryDelayMs, sinkType, archive, cleanupSubscription, runtimeFlags, customRuntimeOptions, transformFunction, transformFunctionClassName, transformFunctionConfig, logTopic"},
+		{"source", SourceConfig{}, "tenant, namespace, name, className, topicName, producerConfig, serdeClassName, schemaType, configs, secrets, parallelism, processingGuarantees, resources, sourceType, archive, runtimeFlags, customRuntimeOptions, batchSourceConfig, batchBuilder, logTopic"},
+		{"producer", ProducerConfig{}, "maxPendingMessages, maxPendingMessagesAcrossPartitions, useThreadLocalProducers, cryptoConfig, batchBuilder, compressionType"},
+		{"crypto", CryptoConfig{}, "cryptoKeyReaderClassName, cryptoKeyReaderConfig, encryptionKeys, producerCryptoFailureAction, consumerCryptoFailureAction"},
+		{"window", WindowConfig{}, "windowLengthCount, windowLengthDurationMs, slidingIntervalCount, slidingIntervalDurationMs, lateDataTopic, maxLagMs, watermarkEmitIntervalMs, timestampExtractorClassName, actualWindowFunctionClassName, processingGuarantees"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data, err := json.Marshal(c.config)
+			require.NoError(t, err)
+			o, err := ParseObject(data)
+			require.NoError(t, err)
+			var names []string
+			for _, m := range o {
+				names = append(names, m.Name)
+				require.Nil(t, m.Value, m.Name)
+			}
+			require.Equal(t, c.want, strings.Join(names, ", "))
+		})
+	}
+	data, err := json.Marshal(NewConsumerConfig())
+	require.NoError(t, err)
+	require.Equal(t, `{"schemaType":null,"serdeClassName":null,"schemaProperties":{},"consumerProperties":{},"receiverQueueSize":null,"cryptoConfig":null,"poolMessages":false,"regexPattern":false}`, string(data))
+	data, err = json.Marshal(Resources{CPU: ptr(DefaultCPU), RAM: ptr(DefaultRAM), Disk: ptr(DefaultDisk)})
+	require.NoError(t, err)
+	require.Equal(t, `{"cpu":1.0,"ram":1073741824,"disk":10737418240}`, string(data))
+}
