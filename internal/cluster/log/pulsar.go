@@ -53,7 +53,8 @@ func (l *pulsarLog) OpenWriter(ctx context.Context, name string) (Writer, error)
 func (l *pulsarLog) OpenReader(ctx context.Context, name string, after ID) (Reader, error) {
 	start := pulsar.EarliestMessageID()
 	if after != None {
-		start = pulsar.NewMessageID(after.Ledger, after.Entry, after.Batch, -1)
+		// the client counts an entry that is no batch as index 0 when it leaves out what is not after the start
+		start = pulsar.NewMessageID(after.Ledger, after.Entry, max(after.Batch, 0), -1)
 	}
 	r, err := open(ctx, func() (pulsar.Reader, error) {
 		return l.Client.CreateReader(pulsar.ReaderOptions{

@@ -151,17 +151,35 @@ func TestOneWorkerOnARealBroker(t *testing.T) {
 	require.Len(t, again.Own(), 3)
 }
 
+// settledLeader waits until leadership is where the broker will leave it: a worker that joins may take it over.
+func settledLeader(t *testing.T, a, b *realNode) (lead, follow *realNode) {
+	since := time.Now()
+	eventually(t, "one leads", 30*time.Second, func() bool {
+		if now := b; a.LeaderReady() != b.LeaderReady() {
+			if a.LeaderReady() {
+				now = a
+			}
+			if now != lead {
+				lead, since = now, time.Now()
+			}
+			return time.Since(since) > 4*time.Second
+		}
+		lead = nil
+		return false
+	})
+	if lead == a {
+		return a, b
+	}
+	return b, a
+}
+
 func TestTwoWorkersOnARealBroker(t *testing.T) {
 	c := newRealCluster(t)
 	a := c.node(t, "w1", 16751)
 	b := c.node(t, "w2", 16752)
 	serveLeader(t, a.Node)
 	serveLeader(t, b.Node)
-	eventually(t, "one leads", 15*time.Second, func() bool { return a.LeaderReady() != b.LeaderReady() })
-	lead, follow := a, b
-	if b.LeaderReady() {
-		lead, follow = b, a
-	}
+	lead, follow := settledLeader(t, a, b)
 	require.NoError(t, follow.Write(t.Context(), function("f", 4, 0), false), "forwarded")
 	_, ok := follow.Function("t", "n", "f")
 	require.True(t, ok, "the follower has what it wrote")
