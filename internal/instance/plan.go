@@ -1,0 +1,211 @@
+package instance
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/functions-worker/functions-worker/internal/pb"
+)
+
+// Input is one consumer to open (process contract, section 9.2).
+type Input struct {
+	// Topic is a topic name, or a pattern of them when Regex is set.
+	Topic string
+	Regex bool
+
+	Subscription string
+	Type         pb.SubscriptionType
+	Earliest     bool
+	SkipToLatest bool
+	// QueueSize is the receiver queue, in messages: -1 the client's default, 0 none (one message at a time).
+	QueueSize int
+	// NackDelay is how long a failed message waits for its redelivery; 0: the client's default (one minute).
+	NackDelay time.Duration
+	// MaxRedeliveries moves a message to DeadLetterTopic after so many redeliveries; 0: never.
+	MaxRedeliveries int
+	DeadLetterTopic string
+	SchemaType      string
+	// Settings are client settings by their Java names, such as readCompacted.
+	Settings   map[string]string
+	Properties map[string]string
+}
+
+// Output says how producers are made (process contract, section 9.4).
+type Output struct {
+	Topic       string
+	Compression pb.CompressionType
+	KeyBased    bool
+	MaxPending  int // messages; 0: the client's default
+	SchemaType  string
+	Properties  map[string]string
+	BatchDelay  time.Duration
+	// DropWhenFull loses messages instead of waiting when the queue is full.
+	DropWhenFull bool
+}
+
+// Plan is what an instance has to open. It follows from the function's details alone.
+type Plan struct {
+	Inputs []Input
+	// Output is the template of all producers; its Topic is empty when results go nowhere.
+	Output Output
+	// Log is the producer of the log topic; its Topic is empty when there is none.
+	Log Output
+	// ForwardProperties copies the properties of the input to the result.
+	ForwardProperties bool
+	Policy            Policy
+	// Warnings are for the log: settings that have no effect.
+	Warnings []string
+}
+
+const (
+	outputBatchDelay = 10 * time.Millisecond
+	logBatchDelay    = 100 * time.Millisecond
+)
+
+// NewPlan derives the plan and refuses what this engine cannot do; the error says which setting.
+func NewPlan(cfg *Config, hostname string) (*Plan, error) {
+	d := cfg.Details
+	policy, err := NewPolicy(d)
+	if err != nil {
+		return nil, err
+	}
+	fqfn := pb.FullyQualifiedName(d)
+	properties := map[string]string{
+		"application": "pulsar-function", "id": fqfn,
+		"instance_id": fmt.Sprint(cfg.InstanceID), "instance_hostname": hostname,
+	}
+	p := &Plan{Policy: policy, ForwardProperties: d.GetSink().GetForwardSourceMessageProperty()}
+	if err := p.inputs(d, properties); err != nil {
+		return nil, err
+	}
+	p.Output = p.output(d, properties)
+	p.Log = Output{
+		Topic: d.GetLogTopic(), Compression: pb.CompressionType_LZ4, BatchDelay: logBatchDelay, DropWhenFull: true,
+		Properties: map[string]string{"function": fqfn},
+	}
+	return p, nil
+}
+
+// inputSpecs joins the inputs with the fields that older workers fill.
+func inputSpecs(source *pb.SourceSpec) map[string]*pb.ConsumerSpec {
+	specs := map[string]*pb.ConsumerSpec{}
+	for topic := range source.GetTopicsToSerDeClassName() { //nolint:staticcheck // old metadata still carries it
+		specs[topic] = &pb.ConsumerSpec{}
+	}
+	if pattern := source.GetTopicsPattern(); pattern != "" { //nolint:staticcheck // likewise
+		specs[pattern] = &pb.ConsumerSpec{IsRegexPattern: true}
+	}
+	maps.Copy(specs, source.GetInputSpecs())
+	return specs
+}
+
+func (p *Plan) inputs(d *pb.FunctionDetails, properties map[string]string) error {
+	source := d.GetSource()
+	specs := inputSpecs(source)
+	if len(specs) == 0 {
+		return fmt.Errorf("function %s has no input topic", pb.FullyQualifiedName(d))
+	}
+	for _, topic := range slices.Sorted(maps.Keys(specs)) {
+		if strings.TrimSpace(topic) == "" {
+			return errors.New("an input topic has no name")
+		}
+		spec := specs[topic]
+		in := Input{
+			Topic: topic, Regex: spec.GetIsRegexPattern(), Subscription: strings.TrimSpace(source.GetSubscriptionName()),
+			Type:         subscriptionType(d),
+			Earliest:     source.GetSubscriptionPosition() == pb.SubscriptionPosition_EARLIEST,
+			SkipToLatest: source.GetSkipToLatest(), QueueSize: -1, NackDelay: nackDelay(source),
+			SchemaType: spec.GetSchemaType(), Settings: spec.GetConsumerProperties(), Properties: properties,
+		}
+		if in.Subscription == "" {
+			in.Subscription = pb.FullyQualifiedName(d)
+		}
+		if q := spec.GetReceiverQueueSize(); q != nil {
+			if q.GetValue() < 0 {
+				return fmt.Errorf("input %s: the receiver queue size %d is negative", topic, q.GetValue())
+			}
+			in.QueueSize = int(q.GetValue())
+		}
+		p.retries(d, &in)
+		p.unsupported(topic, spec)
+		p.Inputs = append(p.Inputs, in)
+	}
+	return nil
+}
+
+// retries fills the dead-letter settings; without a topic its name is built as the Java client does.
+func (p *Plan) retries(d *pb.FunctionDetails, in *Input) {
+	r := d.GetRetryDetails()
+	if r == nil {
+		return
+	}
+	if r.GetMaxMessageRetries() <= 0 {
+		p.Warnings = append(p.Warnings, "maxMessageRetries is not above 0: failed messages are redelivered without end")
+		return
+	}
+	in.MaxRedeliveries, in.DeadLetterTopic = int(r.GetMaxMessageRetries()), r.GetDeadLetterTopic()
+	if in.DeadLetterTopic == "" && !in.Regex {
+		// a subscription name with slashes would end up in another namespace
+		in.DeadLetterTopic = in.Topic + "-" + strings.ReplaceAll(in.Subscription, "/", "-") + "-DLQ"
+	}
+	if in.DeadLetterTopic == "" {
+		in.MaxRedeliveries = 0
+		p.Warnings = append(p.Warnings, "input "+in.Topic+" is a pattern and no dead letter topic is given: failed messages are redelivered without end")
+	}
+}
+
+func (p *Plan) unsupported(topic string, spec *pb.ConsumerSpec) {
+	if spec.GetCryptoSpec() != nil {
+		p.Warnings = append(p.Warnings, "input "+topic+": end-to-end encryption is not supported, messages arrive as they are")
+	}
+	if c := spec.GetSerdeClassName(); c != "" && c != defaultSerDe {
+		p.Warnings = append(p.Warnings, "input "+topic+": the Java class "+c+" has no effect, payloads are not translated")
+	}
+}
+
+const defaultSerDe = "org.apache.pulsar.functions.api.utils.DefaultSerDe"
+
+// subscriptionType folds the ordering flags in, in case the submitter's worker did not.
+func subscriptionType(d *pb.FunctionDetails) pb.SubscriptionType {
+	switch t := d.GetSource().GetSubscriptionType(); {
+	case t != pb.SubscriptionType_SHARED:
+		return t
+	case d.GetRetainOrdering():
+		return pb.SubscriptionType_FAILOVER
+	case d.GetRetainKeyOrdering():
+		return pb.SubscriptionType_KEY_SHARED
+	default:
+		return t
+	}
+}
+
+// nackDelay uses the acknowledgement timeout where no delay is set: the Go client has no such timeout, and this
+// engine always answers a message, so that only the time to the redelivery is left of it.
+func nackDelay(source *pb.SourceSpec) time.Duration {
+	ms := source.GetNegativeAckRedeliveryDelayMs()
+	if ms == 0 {
+		ms = source.GetTimeoutMs()
+	}
+	const day = 24 * time.Hour
+	if ms > uint64(day/time.Millisecond) {
+		return day
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+func (p *Plan) output(d *pb.FunctionDetails, properties map[string]string) Output {
+	sink := d.GetSink()
+	spec := sink.GetProducerSpec()
+	if spec.GetCryptoSpec() != nil {
+		p.Warnings = append(p.Warnings, "output: end-to-end encryption is not supported, results are sent in clear")
+	}
+	return Output{
+		Topic: sink.GetTopic(), Compression: spec.GetCompressionType(), KeyBased: spec.GetBatchBuilder() == "KEY_BASED",
+		MaxPending: max(0, int(spec.GetMaxPendingMessages())), SchemaType: sink.GetSchemaType(),
+		Properties: properties, BatchDelay: outputBatchDelay,
+	}
+}

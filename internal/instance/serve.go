@@ -1,0 +1,143 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/pb"
+)
+
+// ErrOrphaned ends Serve when the worker that promised health checks has stopped calling.
+var ErrOrphaned = errors.New("the worker has not asked for the health of this instance for three intervals; it is taken as gone")
+
+// ErrConfig marks errors in what the instance was told: starting it again will not help.
+var ErrConfig = errors.New("the instance's configuration cannot be used")
+
+const readHeaderTimeout = 5 * time.Second
+
+// Serve runs an instance as a process does: control service and metrics endpoint first, then the engine with a
+// client of its own, until ctx ends (nil), the engine fails, or the worker is gone (ErrOrphaned).
+func Serve(ctx context.Context, cfg *Config, handler Handler, schemas Schemas, log *zap.Logger) error {
+	if cfg.DetailsError != nil {
+		log.Warn("reading the instance configuration", zap.Error(cfg.DetailsError))
+	}
+	client, err := broker.NewClient(broker.Config{
+		ServiceURL: cfg.ServiceURL, AuthPlugin: cfg.AuthPlugin, AuthParams: cfg.AuthParams, TrustCertsFile: cfg.TrustCertsFile,
+		AllowInsecure: cfg.AllowInsecure, HostnameVerification: cfg.HostnameVerification,
+	}, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	defer client.Close()
+	hostname, _ := os.Hostname() // only told to the broker
+	engine, err := New(Options{
+		Config: cfg, Handler: handler, Client: NewPulsarClient(client, schemas, log), Log: log, Hostname: hostname,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return serve(ctx, cfg, engine, log)
+}
+
+// serve is Serve with an engine.
+func serve(ctx context.Context, cfg *Config, engine *Engine, log *zap.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	control := NewControl(engine)
+	stopControl, err := startControl(cfg.Port, control)
+	if err != nil {
+		return err
+	}
+	defer stopControl()
+	stopMetrics, err := startMetrics(cfg.MetricsPort, engine)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	var watchdog sync.WaitGroup
+	defer watchdog.Wait()
+	defer cancel(nil)
+	if cfg.HealthInterval > 0 {
+		watchdog.Go(func() {
+			if control.Watch(ctx, cfg.HealthInterval) {
+				cancel(ErrOrphaned)
+			}
+		})
+	}
+	watchdog.Go(func() {
+		select {
+		case <-engine.Started():
+			log.Info("instance started", zap.String("function", pb.FullyQualifiedName(cfg.Details)), zap.Int("instance", cfg.InstanceID))
+		case <-ctx.Done():
+		}
+	})
+	if err := engine.Run(ctx); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, ErrOrphaned) {
+		return cause
+	}
+	return nil
+}
+
+// startControl serves the control service on all interfaces; a port of 0 or less turns it off.
+func startControl(port int, control pb.InstanceControlServer) (stop func(), err error) {
+	if port <= 0 {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return nil, fmt.Errorf("opening the control port: %w", err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterInstanceControlServer(server, control)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) }) // ends with Stop
+	return func() {
+		server.Stop()
+		serving.Wait()
+	}, nil
+}
+
+// startMetrics serves the metrics in Prometheus text at / and /metrics.
+func startMetrics(port int, engine *Engine) (stop func(), err error) {
+	if port <= 0 {
+		return func() {}, nil
+	}
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(engine.stats); err != nil {
+		return nil, fmt.Errorf("registering the metrics: %w", err)
+	}
+	// with the labels of the instance, as the worker puts the texts of all its instances together
+	process := prometheus.WrapRegistererWith(engine.stats.Labels(), registry)
+	process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return nil, fmt.Errorf("opening the metrics port: %w", err)
+	}
+	mux := http.NewServeMux()
+	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	mux.Handle("GET /{$}", handler)
+	mux.Handle("GET /metrics", handler)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) }) // ends with Close
+	return func() {
+		_ = server.Close()
+		serving.Wait()
+	}, nil
+}
