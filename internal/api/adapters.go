@@ -9,7 +9,12 @@ import (
 )
 
 // packageKind is the kind of a component in the words of the package stores.
-func packageKind(k Kind) packages.Kind { return packages.Kind(kindName(k)) }
+func packageKind(k Kind) packages.Kind {
+	if k == anyKind {
+		return packages.AnyKind
+	}
+	return packages.Kind(kindName(k))
+}
 
 // StorePackages makes a PackageStore of a store of internal/packages.
 func StorePackages(store packages.Store) PackageStore { return storeAdapter{store} }

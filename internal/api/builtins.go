@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// anyConnector lists connectors whatever they offer.
-const anyConnector Kind = -1
+// anyKind stands for all kinds where a list or a download is not about one of them.
+const anyKind Kind = -1
 
 // connectorView and functionView are the JSON of definitions, null where a definition says nothing.
 type connectorView struct {

@@ -68,13 +68,7 @@ func (s *Server) downloadByPath(w http.ResponseWriter, r *http.Request) error {
 	if path == "" {
 		return fail(http.StatusBadRequest, "The query parameter path is not given")
 	}
-	kind := Function
-	for _, k := range []Kind{Sink, Source} {
-		if strings.HasPrefix(path, kindName(k)+"://") {
-			kind = k
-		}
-	}
-	return s.stream(w, r, kind, &pb.PackageLocationMetaData{PackagePath: path}, s.opts.URLs.Allowed(false, path) || s.opts.URLs.Allowed(true, path))
+	return s.stream(w, r, anyKind, &pb.PackageLocationMetaData{PackagePath: path}, s.opts.URLs.Allowed(false, path) || s.opts.URLs.Allowed(true, path))
 }
 
 // downloadByName streams the package of a component of any kind: pods fetch connectors through this path too.

@@ -211,16 +211,18 @@ func (s *Server) planTransform(sub *submission, ref *packageRef) error {
 	transform := sub.config.Transform()
 	stored := sub.existing.GetTransformFunctionPackageLocation()
 	switch {
-	case transform == "" && stored.GetPackagePath() != "": // a URL transform is not part of the rebuilt config: it stays
-		*ref = packageRef{location: stored}
-		if isBuiltin(stored.GetPackagePath()) {
-			return s.planBuiltin(Function, strings.TrimPrefix(stored.GetPackagePath(), "builtin://"), "Built-in SINK is not available", ref)
-		}
-		return s.fetch(sub.request.Context(), Function, ref)
-	case transform == "":
+	case transform == "": // one given by URL is not part of the rebuilt config: it stays as it is
+		ref.location = stored
 		return nil
 	case strings.HasPrefix(transform, "builtin"):
-		return s.planBuiltin(Function, strings.TrimPrefix(transform, "builtin://"), "Built-in SINK is not available", ref)
+		name := strings.TrimPrefix(transform, "builtin://")
+		if err := s.planBuiltin(Function, name, "Built-in SINK is not available", ref); err != nil {
+			return err
+		}
+		if stored.GetPackagePath() != "" && sub.existing.GetFunctionDetails().GetBuiltin() == name {
+			ref.location, ref.store = stored, false
+		}
+		return nil
 	}
 	return s.planURL(sub.request.Context(), Function, transform, true, ref)
 }

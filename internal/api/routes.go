@@ -39,7 +39,7 @@ func (s *Server) functionRoutes() []route {
 		{method: "GET", pattern: one + "/download", handle: s.downloadByName},
 		{method: "POST", pattern: prefix + "/upload", body: bodyMultipart, json: true, handle: s.uploadPackage(http.StatusNoContent)},
 		{method: "GET", pattern: prefix + "/download", handle: s.downloadByPath},
-		{method: "GET", pattern: prefix + "/connectors", json: true, handle: s.listConnectors(anyConnector)},
+		{method: "GET", pattern: prefix + "/connectors", json: true, handle: s.listConnectors(anyKind)},
 		{method: "GET", pattern: prefix + "/builtins", json: true, handle: s.listFunctions},
 		{method: "POST", pattern: prefix + "/builtins/reload", body: bodyAction, json: true, handle: s.reloadFunctions},
 		{method: "PUT", pattern: prefix + "/leader/{tenant}/{namespace}/{name}", body: bodyMultipart, json: true, handle: s.writeAsLeader},
@@ -75,7 +75,7 @@ func (s *Server) legacyRoutes(prefix string) []route {
 		{method: "POST", pattern: one + "/{id}/stop", body: bodyAction, handle: s.changeState(Function, stop, http.StatusOK)},
 		{method: "POST", pattern: prefix + "/upload", body: bodyMultipart, handle: s.uploadPackage(http.StatusOK)},
 		{method: "GET", pattern: prefix + "/download", handle: s.downloadByPath},
-		{method: "GET", pattern: prefix + "/connectors", handle: s.listConnectors(anyConnector)},
+		{method: "GET", pattern: prefix + "/connectors", handle: s.listConnectors(anyKind)},
 	}
 }
 
@@ -86,7 +86,7 @@ func (s *Server) workerRoutes(prefix string) []route {
 		{method: "GET", pattern: prefix + "/cluster/leader", json: true, handle: s.leader},
 		{method: "GET", pattern: prefix + "/cluster/leader/ready", json: true, handle: s.leaderReady},
 		{method: "GET", pattern: prefix + "/assignments", json: true, handle: s.assignments},
-		{method: "GET", pattern: prefix + "/connectors", json: true, handle: s.superuser(s.listConnectors(anyConnector))},
+		{method: "GET", pattern: prefix + "/connectors", json: true, handle: s.superuser(s.listConnectors(anyKind))},
 		{method: "PUT", pattern: prefix + "/rebalance", body: bodyAction, json: true, handle: s.rebalance},
 		{method: "PUT", pattern: prefix + "/drain", body: bodyAction, json: true, handle: s.drain},
 		{method: "PUT", pattern: prefix + "/leader/drain", body: bodyAction, json: true, handle: s.drain},

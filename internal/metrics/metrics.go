@@ -89,17 +89,17 @@ func observe(s prometheus.Summary, d time.Duration) {
 // Started records how long the worker took to start; once.
 func (w *Worker) Started(took time.Duration) { observe(w.startUp, took) }
 
-// Scheduled records one scheduling run, and ScheduleStrategy the placement decision inside it.
-func (w *Worker) Scheduled(took time.Duration) { observe(w.schedule, took) }
+// Scheduled records one scheduling run and the placement decision inside it.
+func (w *Worker) Scheduled(total, strategy time.Duration) {
+	observe(w.schedule, total)
+	observe(w.scheduleStrategy, strategy)
+}
 
-// ScheduleStrategy records one placement decision.
-func (w *Worker) ScheduleStrategy(took time.Duration) { observe(w.scheduleStrategy, took) }
-
-// Rebalanced records one rebalance, and RebalanceStrategy the decision inside it.
-func (w *Worker) Rebalanced(took time.Duration) { observe(w.rebalance, took) }
-
-// RebalanceStrategy records one decision about what to move.
-func (w *Worker) RebalanceStrategy(took time.Duration) { observe(w.rebalanceStrategy, took) }
+// Rebalanced records one rebalance and the decision inside it.
+func (w *Worker) Rebalanced(total, strategy time.Duration) {
+	observe(w.rebalance, total)
+	observe(w.rebalanceStrategy, strategy)
+}
 
 // Drained records one drain.
 func (w *Worker) Drained(took time.Duration) { observe(w.drain, took) }

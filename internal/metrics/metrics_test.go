@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 )
+
+var _ cluster.Observer = (*Worker)(nil)
 
 func scrape(t *testing.T, w *Worker) string {
 	t.Helper()
@@ -32,7 +35,7 @@ func TestWorkerFamilies(t *testing.T) {
 	w := NewWorker(Options{Cluster: `a"b`, Instances: func() int { return 3 },
 		Leader: func() (LeaderNumbers, bool) { return LeaderNumbers{2, 5}, leader }})
 	w.Started(1500 * time.Millisecond)
-	w.Scheduled(4 * time.Millisecond)
+	w.Scheduled(4*time.Millisecond, time.Millisecond)
 	w.InstanceStarted("t/n/f:0", time.Second)
 	page := scrape(t, w)
 	for _, want := range []string{
