@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/functions-worker/functions-worker/internal/app"
+	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/check"
+	"github.com/functions-worker/functions-worker/internal/config"
+)
+
+// load reads the configuration from file, environment and flags.
+func (f *flags) load() (*config.Worker, config.Report, error) {
+	return config.Load(config.Sources{Path: f.conf, Env: os.Environ(), Overrides: f.set})
+}
+
+// serve runs a worker until ctx ends.
+func serve(ctx context.Context, f *flags) error {
+	started := time.Now()
+	cfg, report, err := f.load()
+	if err != nil {
+		for _, w := range report.Warnings {
+			fmt.Fprintln(os.Stderr, "warning:", w)
+		}
+		return err
+	}
+	log, err := newLogger(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	log.Info("functions worker", zap.String("version", version), zap.String("configuration", report.Path))
+	for _, w := range report.Warnings {
+		log.Warn("configuration", zap.String("key", w.Key), zap.String("warning", w.Text))
+	}
+	log.Debug("effective configuration", zap.String("yaml", cfg.Redacted()))
+	worker, err := app.New(cfg, log, started)
+	if err != nil {
+		return err
+	}
+	return worker.Run(ctx)
+}
+
+// checkSetup prints what keeps a worker from running here; the exit status says whether one would run.
+func checkSetup(ctx context.Context, f *flags, out io.Writer) error {
+	cfg, report, err := f.load()
+	if err != nil {
+		return tell(check.Refused(err, report), out)
+	}
+	result := check.Run(ctx, cfg, report, probes(cfg))
+	if err := app.Supported(cfg); err != nil {
+		result.Findings = append(result.Findings, check.Finding{Severity: check.Fail, Key: "configuration", What: err.Error()})
+	}
+	return tell(result, out)
+}
+
+func tell(result check.Result, out io.Writer) error {
+	if err := result.Write(out); err != nil {
+		return err
+	}
+	if status := result.ExitStatus(); status != 0 {
+		return exitStatus(status)
+	}
+	return nil
+}
+
+// probes looks at the broker with the worker's own clients, where the configuration allows to make them.
+func probes(cfg *config.Worker) check.Probes {
+	p := check.System(cfg)
+	brokerConfig := app.BrokerConfig(cfg)
+	admin, err := broker.NewAdmin(brokerConfig, zap.NewNop())
+	if err != nil {
+		p.Connect = func(context.Context) error { return err }
+		return p
+	}
+	p.Admin = admin
+	p.Connect = func(ctx context.Context) error {
+		client, err := broker.NewClient(brokerConfig, zap.NewNop())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		_, err = client.TopicPartitions(cfg.Computed.MetadataTopic)
+		return err
+	}
+	if cfg.Computed.PackageStore == "broker" {
+		p.Packages = func(ctx context.Context) error {
+			_, err := admin.PackageMetadata(ctx, broker.PackageName{Type: "function", Tenant: "public", Namespace: "default", Name: "no-such-package", Version: "none"})
+			if broker.IsNotFound(err) {
+				return nil
+			}
+			return err
+		}
+	}
+	return p
+}
+
+// newLogger writes to stdout, as the container logs of the Java worker do.
+func newLogger(cfg *config.Worker) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(cfg.Go.LogLevel)
+	if err != nil {
+		return nil, fmt.Errorf("goWorker.logLevel: %w", err)
+	}
+	c := zap.NewProductionConfig()
+	c.Level = zap.NewAtomicLevelAt(level)
+	c.OutputPaths, c.ErrorOutputPaths = []string{"stdout"}, []string{"stderr"}
+	c.DisableStacktrace, c.DisableCaller, c.Sampling = true, true, nil
+	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	c.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
+	if cfg.Go.LogFormat != "json" {
+		c.Encoding = "console"
+		c.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+	}
+	return c.Build()
+}

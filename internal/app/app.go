@@ -1,0 +1,210 @@
+// Package app wires a worker from its configuration and runs it.
+//
+// Life cycle: New checks what can be checked without the network and makes the parts; Run waits for the broker, reads the
+// internal topics, opens the port, joins the cluster, and serves until its context ends or something fails for good.
+// Whatever has been started is stopped in the reverse order: the worker leaves the cluster first, so that no new work
+// arrives, then its instances end, then the port closes.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"go.uber.org/zap"
+
+	"github.com/functions-worker/functions-worker/internal/api"
+	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/catalog"
+	"github.com/functions-worker/functions-worker/internal/cluster"
+	"github.com/functions-worker/functions-worker/internal/cluster/node"
+	"github.com/functions-worker/functions-worker/internal/config"
+	"github.com/functions-worker/functions-worker/internal/metrics"
+	"github.com/functions-worker/functions-worker/internal/packages"
+	"github.com/functions-worker/functions-worker/internal/supervisor"
+	"github.com/functions-worker/functions-worker/pkg/runtime"
+)
+
+// App is one worker.
+type App struct {
+	cfg *config.Worker
+	log *zap.Logger
+
+	client     pulsar.Client
+	admin      *broker.Admin
+	node       *node.Node
+	factory    runtime.Factory
+	supervisor *supervisor.Supervisor
+	api        *api.Server
+	metrics    *metrics.Worker
+	started    time.Time
+}
+
+// New makes the parts of a worker; started is when the process began. Nothing is started and no network is used.
+func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err error) {
+	if err := Supported(cfg); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg, log: log, started: started}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	towards := BrokerConfig(cfg)
+	if a.client, err = broker.NewClient(towards, log.Named("pulsar")); err != nil {
+		return nil, fmt.Errorf("making the Pulsar client: %w", err)
+	}
+	if a.admin, err = broker.NewAdmin(towards, log.Named("admin")); err != nil {
+		return nil, fmt.Errorf("making the admin client: %w", err)
+	}
+	peers, err := broker.NewHTTPClient(towards)
+	if err != nil {
+		return nil, fmt.Errorf("making the client for other workers: %w", err)
+	}
+	a.metrics = a.newMetrics(cfg)
+	observed := observer{a.metrics}
+	if a.node, err = a.newNode(peers, observed); err != nil {
+		return nil, fmt.Errorf("making the cluster node: %w", err)
+	}
+	files, err := a.newFiles(peers)
+	if err != nil {
+		return nil, err
+	}
+	if a.factory, err = newProcessFactory(cfg, log.Named("process")); err != nil {
+		return nil, err
+	}
+	a.supervisor, err = supervisor.New(supervisor.Options{
+		Cluster: a.node, Factory: a.factory, Packages: files.fetcher, Cleaner: supervisor.NewBrokerCleaner(a.admin, log.Named("cleaner")),
+		Restart:        supervisor.RestartPolicy{Initial: cfg.Go.RestartBackoffInitial, Max: cfg.Go.RestartBackoffMax, StableAfter: cfg.Go.RestartBackoffReset},
+		ParallelStarts: cfg.Computed.StartParallelism, StopTimeout: 2 * cfg.Go.InstanceStopTimeout,
+		CallTimeout: cfg.Go.InstanceCallTimeout, ScrapeTimeout: cfg.Go.ScrapeTimeout, Log: log.Named("supervisor"), Observer: observed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.api, err = a.newAPI(files, peers, a.metrics)
+	return a, err
+}
+
+// Supported refuses what the configuration may say but this worker cannot do, instead of doing something else.
+func Supported(cfg *config.Worker) error {
+	switch {
+	case cfg.Computed.Runtime != config.RuntimeProcess:
+		return fmt.Errorf("functionRuntimeFactoryClassName: %s is not available in this worker; "+
+			"set org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory", cfg.Computed.RuntimeClass)
+	case cfg.AuthenticationEnabled, cfg.AuthorizationEnabled:
+		return errors.New("authenticationEnabled, authorizationEnabled: this worker cannot check callers and would let everybody in; " +
+			"set both to false and let only trusted clients reach its port")
+	case cfg.Computed.TLS:
+		return errors.New("tlsEnabled: this worker has no HTTPS listener; set tlsEnabled to false and put a proxy in front")
+	case cfg.WorkerPort == nil:
+		return errors.New("workerPort is blank: set the port on which the worker serves, usually 6750")
+	case cfg.WebServiceHaProxyProtocolEnabled:
+		return errors.New("webServiceHaProxyProtocolEnabled: the PROXY protocol is not available in this worker; set it to false")
+	}
+	return nil
+}
+
+// BrokerConfig is how the worker reaches the broker.
+func BrokerConfig(cfg *config.Worker) broker.Config {
+	return broker.Config{
+		ServiceURL: cfg.PulsarServiceURL, WebServiceURL: cfg.PulsarWebServiceURL,
+		AuthPlugin: cfg.Computed.BrokerAuth.Plugin, AuthParams: cfg.Computed.BrokerAuth.Params,
+		TrustCertsFile: cfg.Computed.Files.BrokerTrustCerts, UseTLS: cfg.UseTLS,
+		AllowInsecure: cfg.TLSAllowInsecureConnection, HostnameVerification: cfg.TLSEnableHostnameVerification,
+	}
+}
+
+func (a *App) newNode(peers *http.Client, observer cluster.Observer) (*node.Node, error) {
+	cfg := a.cfg
+	return node.New(node.Options{
+		Self:      cluster.WorkerInfo{WorkerID: cfg.WorkerID, Hostname: cfg.WorkerHostname, Port: cfg.Computed.Port},
+		Namespace: cfg.PulsarFunctionsNamespace, PulsarCluster: cfg.PulsarFunctionsCluster,
+		MetadataTopic: cfg.FunctionMetadataTopicName, CoordinationTopic: cfg.ClusterCoordinationTopicName, AssignmentTopic: cfg.FunctionAssignmentTopicName,
+		CompactedMetadata: cfg.UseCompactedMetadataTopic,
+		Client:            a.client, Admin: a.admin, HTTP: peers, TLS: cfg.Computed.TLS,
+		FailureCheck: milliseconds(cfg.FailureCheckFreqMs), RescheduleTimeout: milliseconds(cfg.RescheduleTimeoutMs),
+		RebalanceCheck: time.Duration(cfg.RebalanceCheckFreqSec) * time.Second, DrainProbe: time.Duration(cfg.WorkerListProbeIntervalSec) * time.Second,
+		Compaction: time.Duration(cfg.TopicCompactionFrequencySec) * time.Second,
+		Observer:   observer, Log: a.log.Named("cluster"),
+	})
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// files are the parts that keep and find packages.
+type files struct {
+	store   packages.Store
+	fetcher *packages.Fetcher
+	urls    *packages.URLPolicy
+	catalog *catalog.Catalog
+	temp    string
+}
+
+func (a *App) newFiles(peers *http.Client) (*files, error) {
+	cfg := a.cfg
+	f := &files{temp: filepath.Join(cfg.Computed.Files.TempDirectory, "functions-worker-"+cfg.WorkerID)}
+	// Uploads of an earlier life of this worker are of no use.
+	if err := os.RemoveAll(f.temp); err != nil {
+		return nil, fmt.Errorf("emptying the directory for uploads (goWorker.tempDirectory): %w", err)
+	}
+	if err := os.MkdirAll(f.temp, 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory for uploads (goWorker.tempDirectory): %w", err)
+	}
+	var err error
+	switch cfg.Computed.PackageStore {
+	case "broker":
+		f.store = packages.NewBrokerStore(a.admin)
+	case "filesystem":
+		if f.store, err = packages.NewFileStore(cfg.Computed.Files.PackageDirectory); err != nil {
+			return nil, fmt.Errorf("goWorker.packageDirectory: %w", err)
+		}
+	default:
+		f.store = packages.NewTopicStore(a.client, a.admin, cfg.PulsarFunctionsNamespace, a.log.Named("packages"))
+	}
+	f.urls, err = packages.NewURLPolicy(packages.URLPolicyConfig{
+		ConnectorsDirectory: cfg.Computed.Files.ConnectorsDirectory, FunctionsDirectory: cfg.Computed.Files.FunctionsDirectory,
+		ReferenceConnectors: cfg.EnableReferencingConnectorDirectoryFiles, ReferenceFunctions: cfg.EnableReferencingFunctionsDirectoryFiles,
+		ConnectorPatterns: cfg.AdditionalEnabledConnectorURLPatterns, FunctionPatterns: cfg.AdditionalEnabledFunctionsURLPatterns,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.catalog = catalog.New(cfg.Computed.Files.ConnectorsDirectory, cfg.Computed.Files.FunctionsDirectory, a.log.Named("catalog"))
+	f.fetcher, err = packages.NewFetcher(packages.FetcherConfig{
+		DownloadDirectory: cfg.Computed.Files.DownloadDirectory, Store: f.store, Service: a.admin, Builtins: f.catalog, URLs: f.urls,
+		MaxSize: int64(cfg.Go.MaxPackageSize), Peers: a.peerAddresses, PeerClient: peers, Log: a.log.Named("packages"),
+	})
+	return f, err
+}
+
+// peerAddresses are the base URLs of the other members, who may have packages that only they can read.
+func (a *App) peerAddresses(ctx context.Context) ([]string, error) {
+	members, err := a.node.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var urls []string
+	for _, m := range members {
+		if m.WorkerID != a.cfg.WorkerID {
+			urls = append(urls, "http://"+net.JoinHostPort(m.Hostname, fmt.Sprint(m.Port)))
+		}
+	}
+	return urls, nil
+}
+
+func (a *App) close() {
+	if a.client != nil {
+		a.client.Close()
+	}
+	if a.admin != nil {
+		a.admin.Close()
+	}
+}
