@@ -56,11 +56,14 @@ type Options struct {
 	Packages Packages
 	Cleaner  Cleaner // nil: nothing is prepared or cleaned up
 	Restart  RestartPolicy
-	// ParallelStarts bounds how many instances start at the same time, because JVMs are heavy while they boot.
+	// ParallelStarts bounds how many instances start at the same time, because JVMs are heavy while they boot, and
+	// likewise how many packages are fetched at the same time.
 	// Default: the number of CPUs, at least 4.
 	ParallelStarts int
 	// StartWait is how long a starting instance may keep its place among those before it answers. Default 5 s.
 	StartWait time.Duration
+	// FetchTimeout bounds one attempt to fetch the packages (default 10 min), PrepareTimeout the preparation of topics (30 s).
+	FetchTimeout, PrepareTimeout time.Duration
 	// StopTimeout bounds the end of one run, the runtime's own grace period included. Default 20 s.
 	StopTimeout time.Duration
 	// CallTimeout bounds questions to an instance (default 5 s), ScrapeTimeout those for /metrics (default 2 s).
@@ -82,6 +85,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.ParallelStarts = cmp.Or(max(o.ParallelStarts, 0), max(4, goruntime.NumCPU()))
 	o.StartWait = cmp.Or(o.StartWait, 5*time.Second)
+	o.FetchTimeout = cmp.Or(o.FetchTimeout, 10*time.Minute)
+	o.PrepareTimeout = cmp.Or(o.PrepareTimeout, 30*time.Second)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 20*time.Second)
 	o.CallTimeout = cmp.Or(o.CallTimeout, 5*time.Second)
 	o.ScrapeTimeout = cmp.Or(o.ScrapeTimeout, 2*time.Second)
@@ -98,8 +103,9 @@ func (o Options) withDefaults() (Options, error) {
 
 // Supervisor owns the instances of this worker.
 type Supervisor struct {
-	o     Options
-	slots chan struct{} // one element per instance that is starting
+	o       Options
+	slots   chan struct{} // one element per instance that is starting
+	fetches chan struct{} // one element per instance whose package is being fetched
 
 	mu      sync.Mutex
 	tasks   map[string]*task
@@ -113,7 +119,8 @@ func New(o Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Supervisor{o: o, slots: make(chan struct{}, o.ParallelStarts), tasks: map[string]*task{}}, nil
+	return &Supervisor{o: o, slots: make(chan struct{}, o.ParallelStarts),
+		fetches: make(chan struct{}, o.ParallelStarts), tasks: map[string]*task{}}, nil
 }
 
 // Run follows the assignments until ctx ends, then stops all instances in parallel and returns.

@@ -264,7 +264,7 @@ func TestStoppedStatusHasNoError(t *testing.T) {
 
 func TestInputsDuringFetchAndBackOffActAtOnce(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		r.packages.takes = time.Hour
+		r.packages.takes = 5 * time.Minute
 		r.cluster.assign(makeInstance("f", 0))
 		pass(time.Second)
 		r.cluster.assign(makeInstance("f", 0, stopped))
@@ -427,6 +427,22 @@ func TestAnInstanceThatNeverAnswersGivesItsPlaceBack(t *testing.T) {
 		pass(10 * time.Second)
 		require.Equal(t, 3, running())
 		require.Equal(t, Starting, r.phase(key0))
+	})
+}
+
+func TestSlowDownloadsHoldUpNobodyWhoHasHisFiles(t *testing.T) {
+	bubble(t, func(o *Options, _ *rig) { o.ParallelStarts = 1 }, func(t *testing.T, r *rig) {
+		r.factory.plan = func(_ string, n int) fakePlan { return fakePlan{dies: time.Duration(1-n) * 10 * time.Second} }
+		r.cluster.assign(makeInstance("f", 0))
+		pass(time.Second)
+		r.packages.takes = time.Hour
+		r.cluster.assign(makeInstance("slow", 0))
+		pass(time.Minute)
+		require.Equal(t, Running, r.phase(key0), "it crashed and came back meanwhile")
+		require.EqualValues(t, 1, r.status(key0).NumRestarts)
+		require.Equal(t, Fetching, r.phase("t/n/slow:0"))
+		pass(10 * time.Minute)
+		require.Contains(t, r.status("t/n/slow:0").FailureException, "fetching the package: context deadline exceeded")
 	})
 }
 

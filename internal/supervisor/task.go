@@ -164,7 +164,7 @@ type attempt struct {
 
 // keepRunning starts the instance again and again until the generation ends. Nothing of it is left when it returns.
 func (t *task) keepRunning(gen *generation, spec *pb.Instance) {
-	t.set(func(v *view) { *v = view{phase: Pending, message: "waiting for its turn to start"} })
+	t.set(func(v *view) { *v = view{phase: Pending, message: "waiting for its turn"} })
 	defer t.removeFiles(spec)
 	sr := &series{gen: gen, spec: spec}
 	for failures := 0; ; {
@@ -193,13 +193,17 @@ func (t *task) keepRunning(gen *generation, spec *pb.Instance) {
 // attempt fetches, launches and watches one run, and returns when nothing of it runs any more.
 func (t *task) attempt(sr *series) attempt {
 	ctx, begun := sr.gen.ctx, time.Now()
-	t.set(func(v *view) { v.phase, v.message, v.next = Pending, "waiting for its turn to start", time.Time{} })
-	release, err := t.s.slot(ctx)
-	if err != nil {
-		return attempt{reason: err.Error()}
+	t.set(func(v *view) { v.phase, v.message, v.next = Pending, "waiting for its turn", time.Time{} })
+	err := t.fetch(ctx, sr)
+	release := func() {}
+	var rt runtime.Runtime
+	if err == nil {
+		release, err = place(ctx, t.s.slots)
 	}
-	defer release()
-	rt, err := t.launch(ctx, sr)
+	defer func() { release() }()
+	if err == nil {
+		rt, err = t.launch(ctx, sr)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			t.log.Warn("instance could not be started", zap.Error(err))
@@ -255,25 +259,25 @@ func (t *task) watch(ctx context.Context, rt runtime.Runtime, release func()) {
 	}
 }
 
-// slot waits for a place among the starting instances. The place may be given back more than once.
-func (s *Supervisor) slot(ctx context.Context) (release func(), err error) {
+// place waits for a free place. It may be given back more than once.
+func place(ctx context.Context, places chan struct{}) (release func(), err error) {
 	select {
-	case s.slots <- struct{}{}:
-		return sync.OnceFunc(func() { <-s.slots }), nil
+	case places <- struct{}{}:
+		return sync.OnceFunc(func() { <-places }), nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return func() {}, ctx.Err()
 	}
 }
 
-// launch brings the files here and starts the runtime.
+// launch prepares the instance's topics and starts the runtime.
 func (t *task) launch(ctx context.Context, sr *series) (runtime.Runtime, error) {
-	if err := t.fetch(ctx, sr); err != nil {
-		return nil, err
-	}
 	o, d := t.s.o, sr.spec.GetFunctionMetaData().GetFunctionDetails()
 	t.set(func(v *view) { v.phase, v.message = Starting, "preparing" })
 	if o.Cleaner != nil {
-		if err := o.Cleaner.Prepare(ctx, d); err != nil && ctx.Err() == nil {
+		prepareCtx, cancel := context.WithTimeout(ctx, o.PrepareTimeout)
+		err := o.Cleaner.Prepare(prepareCtx, d)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			t.log.Warn("the topics of the instance could not be prepared; starting it nevertheless", zap.Error(err))
 		}
 	}
@@ -300,6 +304,13 @@ func (t *task) fetch(ctx context.Context, sr *series) error {
 	if o.Factory.ExternallyManaged() || (sr.packageFile != "" && isFile(sr.packageFile) && (sr.transformFile == "" || isFile(sr.transformFile))) {
 		return nil
 	}
+	release, err := place(ctx, t.s.fetches) // apart from the starts, so that a slow download holds up nobody who has his files
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, o.FetchTimeout)
+	defer cancel()
 	t.set(func(v *view) { v.phase, v.message = Fetching, "fetching the package" })
 	d, id := meta.GetFunctionDetails(), sr.spec.GetInstanceId()
 	file, err := o.Packages.Local(ctx, d, meta.GetPackageLocation(), id, false)
@@ -313,6 +324,7 @@ func (t *task) fetch(ctx context.Context, sr *series) error {
 		}
 	}
 	sr.packageFile, sr.transformFile = file, transform
+	t.set(func(v *view) { v.message = "waiting for its turn to start" })
 	return nil
 }
 

@@ -127,6 +127,37 @@ func readEnd(path string, from, limit int64) string {
 	return string(b)
 }
 
+var (
+	// exceptionLine is how Java, Python and Go begin or end the report of a fatal error.
+	exceptionLine = regexp.MustCompile(`^(?:Caused by: |Exception in thread "[^"]*" )?((?:[A-Za-z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Exit|Interrupt)(?::.*)?)$|^((?:panic|fatal error|Error): .+)$`)
+	timestamped   = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]`)
+)
+
+// javaFatal precedes, in the log of a Java instance, the exception that ended the function.
+const javaFatal = "Uncaught exception in Java Instance"
+
+// cause finds in the output of a run the one line that tells why it ended, "" when there is none.
+func cause(text string) string {
+	fatal := strings.LastIndex(text, javaFatal)
+	if fatal >= 0 {
+		text = text[fatal:]
+	}
+	found := ""
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		if fatal >= 0 && i > 0 && timestamped.MatchString(line) {
+			break // what follows is about closing down
+		}
+		if m := exceptionLine.FindStringSubmatch(line); m != nil {
+			found = m[1] + m[2]
+		}
+	}
+	if len(found) > 500 {
+		found = found[:500] + "…"
+	}
+	return strings.ToValidUTF8(found, "\uFFFD")
+}
+
 var stackFrame = regexp.MustCompile(`^\s+(at |\.\.\. \d+ (more|common frames))`)
 
 // lastLines shortens output for people: the frames of Java stack traces go, and of the rest the last lines stay.

@@ -125,7 +125,7 @@ func (r *run) launch(ctx context.Context) error {
 		}
 		_ = reader.Close()
 		<-drained
-		return lastLines(readEnd(c.ownLog, logStart, tailBytes) + "\n" + tail.String())
+		return tail.String() + "\n" + readEnd(c.ownLog, logStart, 4*tailBytes)
 	})
 	return nil
 }
@@ -190,12 +190,15 @@ func (r *run) wait(cmd *exec.Cmd, output func() string) {
 	if n := sweep(func(m marker) bool { return m == me }); n > 0 {
 		r.log.Warn("killed processes that the instance had left in other process groups", zap.Int("processes", n))
 	}
-	tail := output()
-	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err), Tail: tail}
+	text := output()
+	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err), Tail: lastLines(text)}
+	if why := cause(text); why != "" && !asked {
+		exit.Reason += ": " + why // Java instances exit with 0 after a fatal error
+	}
 	if asked {
 		r.log.Info("instance process ended", zap.String("reason", exit.Reason))
 	} else {
-		r.log.Warn("instance process ended by itself", zap.String("reason", exit.Reason), zap.String("output", tail))
+		r.log.Warn("instance process ended by itself", zap.String("reason", exit.Reason), zap.String("output", exit.Tail))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

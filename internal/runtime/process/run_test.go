@@ -83,7 +83,7 @@ func TestExitTellsStatusSignalAndOutput(t *testing.T) {
 	f := closing(t, newFactory(t, nil))
 	r := startRun(t, f, goInstance(t, behaviour{Crash: "panic: no such topic"}))
 	<-r.Done()
-	require.Equal(t, "the process exited with status 3", r.Exit().Reason)
+	require.Equal(t, "the process exited with status 3: panic: no such topic", r.Exit().Reason)
 	require.Equal(t, "instance is up\npanic: no such topic", r.Exit().Tail)
 	log, err := os.ReadFile(filepath.Join(f.o.LogDirectory, "functions/t/n/f/f-0.log"))
 	require.NoError(t, err)
@@ -282,6 +282,22 @@ func TestOneFunctionsCredentialsNeverReachAnother(t *testing.T) {
 	require.Equal(t, "token:f", ra.(*run).auth.Params)
 	require.Equal(t, "token:g", rb.(*run).auth.Params)
 	require.Equal(t, "worker", f.o.Auth.Params)
+}
+
+func TestCause(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{name: "nothing to tell", text: "instance is up\n", want: ""},
+		{name: "the innermost Java exception of the fatal report", text: "2026-11-21T10:50:20 ERROR x - Uncaught exception in Java Instance\njava.lang.RuntimeException: User class must be in class path\n" +
+			"\tat a.b\nCaused by: java.lang.ClassNotFoundException: no.such.Function\n2026-11-21T10:50:20 INFO closing\njava.lang.InterruptedException\n", want: "java.lang.ClassNotFoundException: no.such.Function"},
+		{name: "before the log exists", text: "Error: Could not find or load main class x\nCaused by: java.lang.ClassNotFoundException: x", want: "java.lang.ClassNotFoundException: x"},
+		{name: "out of memory", text: "Exception in thread \"main\" java.lang.OutOfMemoryError: Java heap space", want: "java.lang.OutOfMemoryError: Java heap space"},
+		{name: "Python", text: "Traceback (most recent call last):\n  File \"x\"\nModuleNotFoundError: No module named 'pulsar'\n", want: "ModuleNotFoundError: No module named 'pulsar'"},
+		{name: "Go", text: "panic: no such topic\n\ngoroutine 1 [running]:", want: "panic: no such topic"},
+		{name: "prose is no exception", text: "An Error: or Exception in the middle", want: ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { require.Equal(t, tt.want, cause(tt.text)) })
+	}
 }
 
 func TestLastLines(t *testing.T) {
