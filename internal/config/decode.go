@@ -62,7 +62,7 @@ func (d decoder) object(v reflect.Value, keys []Key, n *node, prefix string, unk
 func (d decoder) unknown(path, name string, keys []Key, origin string, mode unknownKeys) {
 	hint := ""
 	if near := nearest(name, keys); near != "" {
-		hint = "did you mean " + near + "?"
+		hint = "; did you mean " + near + "?"
 	}
 	if mode == refuseUnknown {
 		names := make([]string, 0, len(keys))
@@ -70,14 +70,14 @@ func (d decoder) unknown(path, name string, keys []Key, origin string, mode unkn
 			names = append(names, k.Name)
 		}
 		d.r.problem(Problem{Key: printable(path), What: "is an unknown key (" + origin + ")", Accepted: strings.Join(names, ", "),
-			Remedy: strings.TrimSpace("remove or correct it; " + hint)})
+			Remedy: "remove or correct it" + hint})
 		return
 	}
 	if why, ok := ineffectiveKeys[name]; ok && !strings.Contains(path, ".") {
 		d.r.warn(path, "%s (%s)", why, origin)
 		return
 	}
-	d.r.warn(printable(path), "%s", strings.TrimSpace("is unknown and ignored ("+origin+"); "+hint))
+	d.r.warn(printable(path), "%s", "is unknown and ignored ("+origin+")"+hint)
 }
 
 // key fills one field: with the given value, or with the default.

@@ -126,6 +126,11 @@ func nearest(name string, keys []Key) string {
 			best, bestDistance = k.Name, d
 		}
 	}
+	for _, k := range keys {
+		if best == "" && len(name) >= 4 && strings.HasPrefix(strings.ToLower(k.Name), strings.ToLower(name)) {
+			best = k.Name
+		}
+	}
 	return best
 }
 

@@ -1,0 +1,5 @@
+package config
+
+import "reflect"
+
+func newValue(k Key) reflect.Value { return reflect.New(k.typ).Elem() }
