@@ -56,6 +56,9 @@ func (p *Package) load(name string) (*Class, error) {
 	if data == nil {
 		return nil, &ClassNotFoundError{Name: name}
 	}
+	if err := p.budget.keepClass(len(data)); err != nil {
+		return nil, fmt.Errorf("class %s: %w", name, err)
+	}
 	c, err := ParseClass(data)
 	if err != nil {
 		return nil, fmt.Errorf("class %s: %w", name, err)

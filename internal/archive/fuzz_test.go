@@ -81,7 +81,7 @@ func FuzzPackage(f *testing.F) {
 			_, _ = p.ConfigFields(name)
 		}
 		_, _ = p.Definition()
-		if used := maxInflatedBytes - p.budget.left.Load(); used > int64(len(data))*2000+1<<20 {
+		if used := maxInflatedBytes - p.budget.inflated.Load(); used > int64(len(data))*2000+1<<20 {
 			t.Errorf("%d bytes made it inflate %d", len(data), used)
 		}
 	})

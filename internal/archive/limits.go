@@ -9,12 +9,12 @@ import (
 // Bounds on what a package may ask of this worker. They are far above every real connector (the largest of Pulsar
 // 4.0.8 has 106 nested JARs and 84 MB) and far below what would hurt.
 const (
-	maxDirectoryBytes = 32 << 20       // central directory of one zip
-	maxEntries        = 1 << 18        // entries of one zip
-	maxTotalEntries   = 1 << 19        // entries of a package with its nested JARs
+	maxDirectoryBytes = 64 << 20       // central directories of a package, all zips together
+	maxEntries        = 1 << 18        // entries of a package with its nested JARs
 	maxNestedJars     = 4096           // JARs below META-INF/bundled-dependencies
 	maxNestedJarSize  = 512 << 20      // inflated size of one nested JAR
-	maxClassSize      = 8 << 20        // one class file
+	maxClassSize      = 4 << 20        // one class file
+	maxClassBytes     = 8 << 20        // class files kept parsed for one package
 	maxDefinitionSize = 1 << 20        // pulsar-io.yaml
 	maxInflateRatio   = 200            // inflated to compressed size, checked above ratioFreeSize
 	ratioFreeSize     = 1 << 20        // small entries may compress as well as they like
@@ -38,18 +38,33 @@ func limitErrorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrLimit, fmt.Sprintf(format, args...))
 }
 
-// budget counts inflated bytes over the life of one package, so that many cheap-looking reads cannot add up.
-type budget struct{ left atomic.Int64 }
+// budget counts what is read and kept over the life of one package, nested JARs included, so that many
+// cheap-looking things cannot add up.
+type budget struct {
+	inflated  atomic.Int64
+	entries   int // guarded, like the next two, by the package's mutex
+	directory int64
+	classes   int
+}
 
-func newBudget(n int64) *budget {
-	b := &budget{}
-	b.left.Store(n)
+func newBudget() *budget {
+	b := &budget{entries: maxEntries, directory: maxDirectoryBytes, classes: maxClassBytes}
+	b.inflated.Store(maxInflatedBytes)
 	return b
 }
 
-func (b *budget) spend(n int) error {
-	if b.left.Add(-int64(n)) < 0 {
+// inflate is charged for every byte that an entry gives.
+func (b *budget) inflate(n int) error {
+	if b.inflated.Add(-int64(n)) < 0 {
 		return limitErrorf("reading it takes more than %d bytes of decompressed data", maxInflatedBytes)
+	}
+	return nil
+}
+
+// keepClass is charged for every class file that stays parsed.
+func (b *budget) keepClass(size int) error {
+	if b.classes -= size; b.classes < 0 {
+		return limitErrorf("the classes asked for have more than %d bytes", maxClassBytes)
 	}
 	return nil
 }

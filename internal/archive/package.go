@@ -25,7 +25,6 @@ type Package struct {
 
 	mu      sync.Mutex
 	nested  []*nestedJar
-	entries int // indexed so far, nested ones included
 	classes map[string]*classResult
 	assign  map[assignKey]bool
 }
@@ -68,21 +67,21 @@ func Open(path string) (*Package, error) {
 func openPackage(name string, src source) (*Package, error) {
 	p := &Package{
 		name:    name,
-		budget:  newBudget(maxInflatedBytes),
+		budget:  newBudget(),
 		classes: make(map[string]*classResult),
 		assign:  make(map[assignKey]bool),
 	}
 	if src.Size() == 0 {
 		return p, nil
 	}
-	outer, err := openZip(name, src, p.budget, maxEntries)
+	outer, err := openZip(name, src, p.budget)
 	if errors.Is(err, ErrNotZip) {
 		return nil, ErrNotZip // the bare text: clients of the Java worker see it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
-	p.outer, p.entries = outer, len(outer.entries)
+	p.outer = outer
 	p.isNAR = outer.entries[definitionEntry] != nil || outer.entries[bundledDir] != nil || outer.dirs[bundledDir]
 	if !p.isNAR {
 		return p, nil
@@ -161,10 +160,9 @@ func (p *Package) indexNested(e *entry) (*zipFile, error) {
 		}
 		defer inflated.dropTail()
 	}
-	z, err := openZip(label, src, p.budget, min(maxEntries, maxTotalEntries-p.entries))
+	z, err := openZip(label, src, p.budget)
 	if err != nil {
 		return nil, fmt.Errorf("open nested JAR %s: %w", label, err)
 	}
-	p.entries += len(z.entries)
 	return z, nil
 }

@@ -48,7 +48,7 @@ func (p *Package) FunctionTypes(className string) (in, out string, kind componen
 			return in, out, candidate.kind, err
 		}
 	}
-	return "", "", component.NotAFunction, fmt.Errorf("Function class %s does not implement the correct interface", className)
+	return "", "", component.NotAFunction, javaErrorf("Function class %s does not implement the correct interface", className)
 }
 
 // WindowFunctionTypes gives the types of a function class that runs in windows: those of a WindowFunction as they
@@ -67,7 +67,7 @@ func (p *Package) WindowFunctionTypes(className string) (in, out string, err err
 		return "", "", err
 	}
 	if !yes {
-		return "", "", fmt.Errorf("Function class %s cannot run in windows: it implements neither %s nor %s", className, windowFunction, javaFunction)
+		return "", "", javaErrorf("Function class %s cannot run in windows: it implements neither %s nor %s", className, windowFunction, javaFunction)
 	}
 	args, decl, err := p.bind(className, javaFunction, 2)
 	if err != nil {
@@ -78,7 +78,7 @@ func (p *Package) WindowFunctionTypes(className string) (in, out string, err err
 		return "", "", err
 	}
 	if !collection {
-		return "", "", fmt.Errorf("Window function must take a collection as input")
+		return "", "", javaErrorf("Window function must take a collection as input")
 	}
 	elem, err := p.firstArgument(args[0], decl, collectionType)
 	if err != nil {
@@ -98,6 +98,9 @@ func (p *Package) functionImplements(className, iface string) (bool, error) {
 	}
 	return yes, err
 }
+
+// javaErrorf makes an error with the text of the Java worker, which does not follow Go's style.
+func javaErrorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 // classPathError is Java's message for a function class that, itself or in a super type, is not there.
 type classPathError struct {
@@ -180,6 +183,9 @@ func (p *Package) bind(className, iface string, want int) ([]*javaType, *classRe
 	if decl.err != nil {
 		return nil, nil, decl.err
 	}
+	if className == iface {
+		return nil, nil, fmt.Errorf("%s is the interface itself and implements nothing", className)
+	}
 	self := &javaType{kind: kindClass, name: className}
 	for _, param := range decl.super.params {
 		self.args = append(self.args, &javaType{kind: kindVariable, name: param.name})
@@ -202,7 +208,7 @@ func rawError(p *Package, name string) error {
 	if r := p.lookup(name); r.err == nil && r.class.IsInterface() {
 		word = "interface"
 	}
-	return fmt.Errorf("A non-generic type does not imply type arguments: %s %s", word, name)
+	return javaErrorf("A non-generic type does not imply type arguments: %s %s", word, name)
 }
 
 // asSuper views a class type as its super type target with the arguments substituted on the way up: interfaces in
@@ -382,7 +388,7 @@ func (p *Package) erase(t *javaType, decl *classResult, depth int) (*javaType, e
 		}
 		return p.erase(bound, decl, depth+1)
 	case kindWildcard:
-		return nil, fmt.Errorf("A wildcard does not represent an erasable type: %s", t.spelling())
+		return nil, javaErrorf("A wildcard does not represent an erasable type: %s", t.spelling())
 	case kindClass:
 		return &javaType{kind: kindClass, name: t.name, fromCode: true}, nil
 	}

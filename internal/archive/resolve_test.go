@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,6 +62,7 @@ func TestMessagesOfInferenceAreThoseOfJava(t *testing.T) {
 		{window, "shapes.Shapes$OfRawCollection", "A non-generic type does not imply type arguments: interface java.util.Collection"},
 		{argument("org.apache.pulsar.io.core.Sink"), "shapes.Shapes$RawSink", "A non-generic type does not imply type arguments: interface org.apache.pulsar.io.core.Sink"},
 		{argument("org.apache.pulsar.io.core.Sink"), "shapes.Shapes$Bytes", "shapes.Shapes$Bytes does not implement org.apache.pulsar.io.core.Sink"},
+		{plain, pulsarFunction, pulsarFunction + " is the interface itself and implements nothing"},
 		{argument("org.apache.pulsar.io.core.Sink"), "a.Missing", "Cannot resolve type description for a.Missing"},
 	} {
 		assert.EqualError(t, tc.ask(tc.class), tc.want, tc.class)
@@ -286,4 +288,21 @@ func TestSignaturesGiveTheTypeBack(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
 	})
+}
+
+func TestPackageAnswersSeveralGoroutines(t *testing.T) {
+	p, err := Open("testdata/shapes.jar")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			_, _, _, err := p.FunctionTypes("shapes.Shapes$OfSwapping")
+			assert.NoError(t, err)
+			assert.True(t, p.Has("shapes.Shapes$SinkOf"))
+			_, err = p.ConfigFields("shapes.Shapes$Config")
+			assert.NoError(t, err)
+		})
+	}
+	group.Wait()
 }

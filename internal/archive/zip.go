@@ -2,14 +2,13 @@ package archive
 
 import (
 	"bufio"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"strings"
-
-	"compress/flate"
 )
 
 // ErrNotZip is returned for a package that is no zip file, with the text of the Java worker (contract 4.3).
@@ -49,27 +48,24 @@ type zipFile struct {
 
 // endRecord is what the end-of-central-directory record says, with offsets corrected for data in front of the zip.
 type endRecord struct {
-	count, size, start, shift int64
+	size, start, shift int64
 }
 
-// openZip reads the central directory of src. maxCount bounds its entries.
-func openZip(label string, src source, b *budget, maxCount int) (*zipFile, error) {
+// openZip reads the central directory of src.
+func openZip(label string, src source, b *budget) (*zipFile, error) {
 	end, err := findEnd(src)
 	if err != nil {
 		return nil, err
 	}
-	if end.size > maxDirectoryBytes {
-		return nil, limitErrorf("%s: the directory has %d bytes, at most %d are read", label, end.size, maxDirectoryBytes)
-	}
-	if end.count > int64(maxCount) {
-		return nil, limitErrorf("%s: %d entries, at most %d are read", label, end.count, maxCount)
+	if b.directory -= end.size; b.directory < 0 {
+		return nil, limitErrorf("%s: the directories of the package have more than %d bytes", label, maxDirectoryBytes)
 	}
 	z := &zipFile{label: label, src: src, budget: b, dataEnd: end.start, entries: make(map[string]*entry), dirs: make(map[string]bool)}
 	r, err := src.Range(end.start, end.size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: read the directory: %w", label, err)
 	}
-	if err := z.readDirectory(bufio.NewReaderSize(r, 32<<10), end, maxCount); err != nil {
+	if err := z.readDirectory(bufio.NewReaderSize(r, 32<<10), end); err != nil {
 		return nil, fmt.Errorf("%s: read the directory: %w", label, err)
 	}
 	return z, nil
@@ -104,15 +100,15 @@ func findEnd(src source) (endRecord, error) {
 
 func parseEnd(src source, rec []byte, pos int64) (endRecord, error) {
 	le := binary.LittleEndian
-	e := endRecord{count: int64(le.Uint16(rec[10:])), size: int64(le.Uint32(rec[12:]))}
+	e := endRecord{size: int64(le.Uint32(rec[12:]))}
 	declared, directoryEnd := int64(le.Uint32(rec[16:])), pos
-	if e.count == 0xffff || e.size == 0xffffffff || declared == 0xffffffff {
+	if le.Uint16(rec[10:]) == 0xffff || e.size == 0xffffffff || declared == 0xffffffff {
 		if rec64, at, ok := readEnd64(src, pos); ok {
-			count, size, start := le.Uint64(rec64[32:]), le.Uint64(rec64[40:]), le.Uint64(rec64[48:])
-			if count > 1<<40 || size > 1<<40 || start > 1<<56 {
-				return endRecord{}, limitErrorf("the zip64 end record declares %d entries in %d bytes", count, size)
+			size, start := le.Uint64(rec64[40:]), le.Uint64(rec64[48:])
+			if size > 1<<40 || start > 1<<56 {
+				return endRecord{}, limitErrorf("the zip64 end record declares a directory of %d bytes at %d", size, start)
 			}
-			e.count, e.size, declared, directoryEnd = int64(count), int64(size), int64(start), at
+			e.size, declared, directoryEnd = int64(size), int64(start), at
 		}
 	}
 	e.start = directoryEnd - e.size
@@ -159,11 +155,11 @@ func readAt(src source, off, n int64) []byte {
 }
 
 // readDirectory reads headers until the declared bytes are used up; the declared count is not trusted.
-func (z *zipFile) readDirectory(r io.Reader, end endRecord, maxCount int) error {
+func (z *zipFile) readDirectory(r io.Reader, end endRecord) error {
 	var head [46]byte
 	for used, n := int64(0), 0; used+46 <= end.size; n++ {
-		if n >= maxCount {
-			return limitErrorf("more than %d entries", maxCount)
+		if z.budget.entries--; z.budget.entries < 0 {
+			return limitErrorf("the package has more than %d entries", maxEntries)
 		}
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return err
@@ -247,7 +243,7 @@ func checkEntryName(name string) error {
 	}
 	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '/' || r == '\\' }) {
 		if part == ".." {
-			return fmt.Errorf("entry %q would be unpacked outside of the package: Invalid zip file. Aborting unpacking.", name)
+			return javaErrorf("entry %q would be unpacked outside of the package: Invalid zip file. Aborting unpacking.", name)
 		}
 	}
 	return nil
@@ -361,7 +357,7 @@ func (r *entryReader) Read(p []byte) (int, error) {
 	}
 	r.left -= int64(n)
 	r.sum = crc32.Update(r.sum, crc32.IEEETable, p[:n])
-	if berr := r.budget.spend(n); berr != nil {
+	if berr := r.budget.inflate(n); berr != nil {
 		return 0, fmt.Errorf("%s: entry %q: %w", r.label, r.e.name, berr)
 	}
 	if err == nil {

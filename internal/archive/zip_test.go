@@ -97,12 +97,17 @@ func TestOpenRefusesHostileFiles(t *testing.T) {
 	}
 	t.Run("more entries than the bound", func(t *testing.T) {
 		data := makeZip(t, many...)
-		_, err := openZip("test", fileSource{bytes.NewReader(data), int64(len(data))}, newBudget(1), 69)
-		require.ErrorIs(t, err, ErrLimit)
-		// the declared count may lie
-		data = patch(data, sigEnd, 10, 1, 2)
-		_, err = openZip("test", fileSource{bytes.NewReader(data), int64(len(data))}, newBudget(1), 69)
-		require.ErrorIs(t, err, ErrLimit)
+		open := func(b *budget) error {
+			_, err := openZip("test", fileSource{bytes.NewReader(data), int64(len(data))}, b)
+			return err
+		}
+		b := newBudget()
+		b.entries = 69
+		require.ErrorIs(t, open(b), ErrLimit)
+		b = newBudget()
+		b.directory = 1 << 20
+		require.ErrorIs(t, open(b), ErrLimit)
+		require.NoError(t, open(newBudget()))
 	})
 }
 
@@ -125,7 +130,7 @@ func TestReadingRefusesHostileEntries(t *testing.T) {
 		{"stored with two sizes", patch(plain, sigDirectory, 10, 0, 2), "stored with two sizes", false},
 		{"bomb by ratio", zeros, "inflates from", true},
 		{"bomb that hides its size", patch(zeros, sigDirectory, 24, 1000, 4), "longer than the 1000 bytes", true},
-		{"huge class", patch(plain, sigDirectory, 24, 64<<20, 4), "at most 8388608 are read", true},
+		{"huge class", patch(plain, sigDirectory, 24, 64<<20, 4), "at most 4194304 are read", true},
 		{"no class file", makeZip(t, zipEntry{name: "a/B.class", data: []byte("hello")}), "magic number", false},
 		{"another class", makeZip(t, zipEntry{name: "a/B.class", data: classFile{name: "a.C"}.bytes()}), "its class file holds a.C", false},
 	} {
@@ -152,10 +157,15 @@ func TestSymbolicLinksAreNoFiles(t *testing.T) {
 
 func TestWorkForOnePackageIsBounded(t *testing.T) {
 	p := packageOf(t, classFile{name: "a.B"}, classFile{name: "a.C"})
-	p.budget.left.Store(int64(len(classFile{name: "a.B"}.bytes())))
+	p.budget.inflated.Store(int64(len(classFile{name: "a.B"}.bytes())))
 	_, err := p.Class("a.B")
 	require.NoError(t, err)
 	_, err = p.Class("a.C")
+	require.ErrorIs(t, err, ErrLimit)
+
+	p = packageOf(t, classFile{name: "a.B"})
+	p.budget.classes = 10
+	_, err = p.Class("a.B")
 	require.ErrorIs(t, err, ErrLimit)
 }
 
