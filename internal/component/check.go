@@ -18,7 +18,7 @@ func (c *FunctionConfig) checkCommon() error {
 		return javaError("Function classname cannot be null")
 	}
 	for _, check := range []func() error{c.checkTopics, c.checkWindow, func() error { return c.Resources.check() },
-		c.checkDelivery, c.checkFiles, c.checkInputSpecs, c.checkProducer} {
+		c.checkDelivery, c.checkFiles, c.checkInputSpecs, c.checkProducer, c.checkUserConfig} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -149,6 +149,10 @@ func (c *FunctionConfig) checkProducer() error {
 		return javaError("Must provide encryption key name for crypto key reader")
 	}
 	return nil
+}
+
+func (c *FunctionConfig) checkUserConfig() error {
+	return checkReserved("userConfig", Object(c.UserConfig), "windowConfig", windowConfigKey)
 }
 
 // checkNotJava are the checks of Python and Go functions (3.5).

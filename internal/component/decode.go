@@ -38,7 +38,11 @@ type decodeError struct {
 }
 
 func (e *decodeError) Error() string {
-	return fmt.Sprintf("%s should be %s, not %s", e.path, e.want, describe(e.got))
+	path := e.path
+	if path == "" {
+		path = "it"
+	}
+	return fmt.Sprintf("%s should be %s, not %s", path, e.want, describe(e.got))
 }
 
 // under puts the name of an outer member before the path of an error.

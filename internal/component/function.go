@@ -2,6 +2,7 @@ package component
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,6 +35,10 @@ func ParseFunctionConfig(data []byte) (*FunctionConfig, error) {
 func (c *FunctionConfig) SetName(tenant, namespace, name string) {
 	c.Tenant, c.Namespace, c.Name = &tenant, &namespace, &name
 }
+
+// AsNew makes a config that was read from details one as a client sends it: what its fields do not show is
+// forgotten. The legacy API, whose clients send details, needs it.
+func (c *FunctionConfig) AsNew() { c.stored = storedFunction{} }
 
 // UsePackage is for an update that brings a package: a built-in function named only by the stored details
 // no longer counts.
@@ -144,7 +149,7 @@ func (c *FunctionConfig) details(types functionTypes) (*pb.FunctionDetails, erro
 		if err != nil {
 			return nil, err
 		}
-		settings = hashOrder(append(Object(c.UserConfig).Without(windowConfigKey), Member{windowConfigKey, window}), len(c.UserConfig))
+		settings = hashOrder(append(slices.Clone(settings), Member{windowConfigKey, window}), len(c.UserConfig))
 	}
 	if len(settings) > 0 {
 		d.UserConfig = gsonText(settings)

@@ -115,6 +115,9 @@ func mergeInputs(existing, update map[string]*ConsumerConfig) (map[string]*Consu
 		if old.RegexPattern != update[topic].RegexPattern {
 			return nil, javaError("isRegexPattern for input topic %s cannot be altered", topic)
 		}
+		if sameConfig(old, update[topic]) {
+			continue
+		}
 		c := *update[topic]
 		c.stored = old.stored
 		merged[topic] = &c

@@ -37,7 +37,9 @@ func MergeFunction(existing, update *FunctionConfig) (*FunctionConfig, error) {
 	set(&m.WindowConfig, update.WindowConfig)
 	set(&m.TimeoutMs, update.TimeoutMs)
 	set(&m.CleanupSubscription, update.CleanupSubscription)
-	set(&m.ProducerConfig, update.ProducerConfig)
+	if !sameConfig(existing.ProducerConfig, update.ProducerConfig) {
+		set(&m.ProducerConfig, update.ProducerConfig)
+	}
 	m.Resources = mergeResources(existing.Resources, update.Resources)
 	return &m, nil
 }

@@ -107,7 +107,9 @@ func MergeSource(existing, update *SourceConfig) (*SourceConfig, error) {
 	setObject(&m.Configs, update.Configs)
 	setObject(&m.Secrets, update.Secrets)
 	set(&m.Parallelism, update.Parallelism)
-	set(&m.ProducerConfig, update.ProducerConfig)
+	if !sameConfig(existing.ProducerConfig, update.ProducerConfig) {
+		set(&m.ProducerConfig, update.ProducerConfig)
+	}
 	m.Resources = mergeResources(existing.Resources, update.Resources)
 	return &m, nil
 }

@@ -1,7 +1,6 @@
 package component
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -38,7 +37,7 @@ func BuiltinName(pkg *string) (name string, ok bool) {
 }
 
 // errAutoAck is what neither a function nor a connector may ask for.
-var errAutoAck = errors.New("When Guarantees == ATMOST_ONCE, autoAck must be equal to true." +
+var errAutoAck = javaError("When Guarantees == ATMOST_ONCE, autoAck must be equal to true." +
 	" This is a contradictory configuration, autoAck will be removed later." +
 	" Please refer to PIP: https://github.com/apache/pulsar/issues/15560")
 
@@ -84,3 +83,13 @@ func orDefault[T any](v *T, def T) T {
 
 // javaError is a refusal in the Java worker's words, which clients know; they do not follow Go's style.
 func javaError(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
+// checkReserved refuses a free-form object that has members which the worker itself puts there.
+func checkReserved(what string, o Object, instead string, names ...string) error {
+	for _, name := range names {
+		if _, there := o.Get(name); there {
+			return fmt.Errorf("%s must not contain %s, which the worker sets itself; use %s", what, name, instead)
+		}
+	}
+	return nil
+}

@@ -2,6 +2,7 @@ package component
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -90,7 +91,13 @@ func (c *SourceConfig) resolve(className string, classes Classes) (typeName stri
 func (c *SourceConfig) details(className, typeName string) (*pb.FunctionDetails, error) {
 	source := &pb.SourceSpec{ClassName: className, TypeClassName: typeName}
 	source.Builtin, _ = BuiltinName(c.Archive)
-	configs := c.Configs.Without(batchConfigKey, batchClassNameKey)
+	if err := checkReserved("configs", c.Configs, "batchSourceConfig", batchConfigKey, batchClassNameKey); err != nil {
+		return nil, err
+	}
+	configs := slices.Clone(c.Configs)
+	if configs == nil {
+		configs = Object{}
+	}
 	if c.BatchSourceConfig != nil {
 		configs = append(configs, Member{batchConfigKey, gsonText(c.BatchSourceConfig.object())}, Member{batchClassNameKey, className})
 		source.ClassName = batchSourceExecutor

@@ -1,7 +1,6 @@
 package component
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 
@@ -81,7 +80,7 @@ func cryptoSpec(c *CryptoConfig) (*pb.CryptoSpec, error) {
 		return nil, nil
 	}
 	if c.CryptoKeyReaderClassName == nil {
-		return nil, errors.New("CryptoKeyReader class name required")
+		return nil, javaError("CryptoKeyReader class name required")
 	}
 	spec := &pb.CryptoSpec{
 		CryptoKeyReaderClassName:    *c.CryptoKeyReaderClassName,
