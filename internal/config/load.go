@@ -110,7 +110,7 @@ func Load(s Sources) (*Worker, Report, error) {
 	applyOverrides(root, s.Overrides, &r)
 	w := decodeWorker(root, &r)
 	w.compute(root, env, s, &r)
-	w.validate(root, s, &r)
+	w.validate(&r)
 	if err := r.err(); err != nil {
 		return nil, r, err
 	}

@@ -41,12 +41,12 @@ func class[V any](r *Report, key, value string, known map[string]V) V {
 	return v
 }
 
-func (w *Worker) validate(root *node, s Sources, r *Report) {
+func (w *Worker) validate(r *Report) {
 	w.validateIdentity(r)
 	w.validateBroker(r)
 	w.validatePatterns(r)
 	w.validateTLS(r)
-	w.validateSecurity(root, r)
+	w.validateSecurity(r)
 	w.validateProperties(r)
 	w.validateRuntime(r)
 	w.validateOwn(r)
@@ -231,7 +231,7 @@ func (w *Worker) validateTLS(r *Report) {
 	}
 }
 
-func (w *Worker) validateSecurity(root *node, r *Report) {
+func (w *Worker) validateSecurity(r *Report) {
 	c := &w.Computed
 	for _, name := range w.AuthenticationProviders {
 		if method := class(r, "authenticationProviders", name, authenticationClasses); method != "" && !slices.Contains(c.AuthenticationProviders, method) {

@@ -75,7 +75,7 @@ func (w *Worker) validateRuntime(r *Report) {
 		r.problem(Problem{Key: "secretsProviderConfiguratorClassName", Value: w.SecretsProviderConfiguratorClassName, What: "it works with the Kubernetes runtime only", Remedy: "leave the key blank, or select the Kubernetes runtime"})
 	}
 	c.FunctionAuth = class(r, "functionAuthProviderClassName", w.FunctionAuthProviderClassName, functionAuthClasses)
-	// The default follows the presence of the legacy object too, whichever runtime is selected.
+	// Java takes this default also when a kubernetesContainerFactory lies beside another runtime, where it cannot work.
 	if strings.TrimSpace(w.FunctionAuthProviderClassName) == "" && kubernetes {
 		c.FunctionAuth = FunctionAuthSecret
 	}
