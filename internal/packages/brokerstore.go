@@ -28,6 +28,15 @@ type BrokerStore struct{ service PackageService }
 // NewBrokerStore makes a store on the packages service, which must be enabled on the broker.
 func NewBrokerStore(service PackageService) *BrokerStore { return &BrokerStore{service: service} }
 
+// parseName reads a key. Keys of other forms (a Java worker's path in BookKeeper) cannot be in this store.
+func parseName(key string) (broker.PackageName, error) {
+	name, err := broker.ParsePackageName(key)
+	if err != nil {
+		return name, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return name, nil
+}
+
 const (
 	propertyFileName = "fileName"
 	propertySize     = "size"
@@ -44,7 +53,7 @@ func (s *BrokerStore) NewKey(kind Kind, tenant, namespace, name, _ string) strin
 
 // Put implements Store. An existing version is deleted first, since the service replaces nothing.
 func (s *BrokerStore) Put(ctx context.Context, key string, body io.Reader, info Info) error {
-	name, err := broker.ParsePackageName(key)
+	name, err := parseName(key)
 	if err != nil {
 		return err
 	}
@@ -115,7 +124,7 @@ func (s *BrokerStore) Get(ctx context.Context, key string) (io.ReadCloser, Info,
 	if err != nil {
 		return nil, Info{}, err
 	}
-	name, err := broker.ParsePackageName(key)
+	name, err := parseName(key)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -150,7 +159,7 @@ func (b *exactBody) Read(p []byte) (int, error) {
 
 // Delete implements Store.
 func (s *BrokerStore) Delete(ctx context.Context, key string) error {
-	name, err := broker.ParsePackageName(key)
+	name, err := parseName(key)
 	if err != nil {
 		return err
 	}
@@ -167,7 +176,7 @@ func (s *BrokerStore) Delete(ctx context.Context, key string) error {
 
 // Stat implements Store.
 func (s *BrokerStore) Stat(ctx context.Context, key string) (Info, error) {
-	name, err := broker.ParsePackageName(key)
+	name, err := parseName(key)
 	if err != nil {
 		return Info{}, err
 	}

@@ -120,7 +120,10 @@ func (f *Fetcher) Delete(ctx context.Context, loc *pb.PackageLocationMetaData) e
 		}
 		return f.service.Delete(ctx, location)
 	}
-	return f.cfg.Store.Delete(ctx, location)
+	if err := f.cfg.Store.Delete(ctx, location); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil // also for the log of a Java worker, which only Java workers can delete
 }
 
 const builtinPrefix = "builtin://"
@@ -213,8 +216,8 @@ func (f *Fetcher) stream(ctx context.Context, location string, kind Kind) (io.Re
 	if err == nil || f.cfg.Peers == nil || ctx.Value(noPeers{}) != nil {
 		return body, name, err
 	}
-	if !errors.Is(err, ErrNotFound) && !isPackageName(f.cfg.Store.NewKey(Function, "t", "n", "f", "x")) {
-		return nil, "", err // the store knows the package, or cannot tell: a peer would not know better
+	if !errors.Is(err, ErrNotFound) {
+		return nil, "", err // the store cannot tell: no reason to think that a peer has it
 	}
 	body, peerErr := f.fromPeers(ctx, location)
 	if peerErr != nil {
