@@ -170,7 +170,11 @@ func canonicalHostname() (string, error) {
 	if err != nil || len(full) == 0 {
 		return name, nil
 	}
-	return strings.TrimSuffix(full[0], "."), nil
+	// Where the host's own name is mapped to the loopback address, "localhost" would be the id of every worker.
+	if canonical := strings.TrimSuffix(full[0], "."); canonical != "localhost" && !strings.HasPrefix(canonical, "localhost.") {
+		return canonical, nil
+	}
+	return name, nil
 }
 
 func (w *Worker) computeRuntime(root *node, env map[string]string, s Sources, r *Report) {
