@@ -92,7 +92,7 @@ func noise(n int) []byte {
 
 func TestLargeCompressedNestedJarIsReadThroughItsCompression(t *testing.T) {
 	// Larger than the tail that indexing keeps, with classes at both ends and a directory that starts before the tail.
-	inner := []zipEntry{classEntry(classFile{name: "a.First"}), {name: "blob", data: noise(2 << 20)}}
+	inner := []zipEntry{classEntry(classFile{name: "a.First"}), {name: "blob", data: noise(128 << 10)}}
 	for i := range 400 {
 		inner = append(inner, zipEntry{name: strings.Repeat("d/", 900) + strings.Repeat("f", i+1)})
 	}
