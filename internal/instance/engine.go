@@ -14,7 +14,6 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -315,26 +314,8 @@ func (e *Engine) outgoing(in pulsar.Message, result *Result) *pulsar.ProducerMes
 		}
 	}
 	out.Properties["__pfn_input_topic__"] = in.Topic()
-	out.Properties["__pfn_input_msg_id__"] = base64.StdEncoding.EncodeToString(serializeID(in.ID()))
+	out.Properties["__pfn_input_msg_id__"] = base64.StdEncoding.EncodeToString(serializeID(in.Topic(), in.ID()))
 	return out
-}
-
-// serializeID writes a message id as the Java client does: fields that say nothing are left out, so that the bytes of
-// one id are the same everywhere.
-func serializeID(id pulsar.MessageID) []byte {
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(id.LedgerID()))
-	b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), uint64(id.EntryID()))
-	optional := []struct {
-		number protowire.Number
-		value  int32
-		least  int32
-	}{{3, id.PartitionIdx(), 0}, {4, id.BatchIdx(), 0}, {6, id.BatchSize(), 1}}
-	for _, f := range optional {
-		if f.value >= f.least {
-			b = protowire.AppendVarint(protowire.AppendTag(b, f.number, protowire.VarintType), uint64(f.value))
-		}
-	}
-	return b
 }
 
 func (e *Engine) answer(d delivery, a Answer) {
