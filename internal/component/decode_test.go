@@ -92,6 +92,31 @@ func TestStoredTextIsWrittenAsGsonDoes(t *testing.T) {
 	}
 }
 
+// The wanted orders are those of java.util.HashMap, filled with putAll and then with one or two more keys.
+func TestFreeFormObjectsHaveTheOrderOfAHashMap(t *testing.T) {
+	for _, c := range []struct{ given, more, want string }{
+		{"lmbidihyazgj,ijkwl", windowConfigKey, "lmbidihyazgj,__WINDOWCONFIGS__,ijkwl"},
+		{"", windowConfigKey, "__WINDOWCONFIGS__"},
+		{"fpshammq,kisfzlokwpp,gekneozra,pvzdu,hctikeb", windowConfigKey, "fpshammq,hctikeb,gekneozra,pvzdu,__WINDOWCONFIGS__,kisfzlokwpp"},
+		{"lckvlsyit,hkoxma,cjgung", batchConfigKey + "," + batchClassNameKey, "hkoxma,cjgung,__BATCHSOURCECLASSNAME__,lckvlsyit,__BATCHSOURCECONFIGS__"},
+		{"luefwpmxhwf,gwobchpodask,t,uuqxcjcve,qvgkxpcrgabe,dr,lesora,rf,b", "", "b,t,lesora,rf,gwobchpodask,qvgkxpcrgabe,luefwpmxhwf,uuqxcjcve,dr"},
+	} {
+		var o Object
+		for _, name := range strings.FieldsFunc(c.given, func(r rune) bool { return r == ',' }) {
+			o = append(o, Member{name, true})
+		}
+		presized := len(o)
+		for _, name := range strings.FieldsFunc(c.more, func(r rune) bool { return r == ',' }) {
+			o = append(o, Member{name, true})
+		}
+		var names []string
+		for _, m := range hashOrder(o, presized) {
+			names = append(names, m.Name)
+		}
+		require.Equal(t, c.want, strings.Join(names, ","))
+	}
+}
+
 func TestTopicNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"a": true, "a b": true, "t/n/a": true, "t//n//a": true, "": false, "/": false, " ": false, "t/n": false, "t/c/n/a": false,

@@ -126,6 +126,7 @@ func (c *FunctionConfig) details(types functionTypes) (*pb.FunctionDetails, erro
 		LogTopic:             text(c.LogTopic),
 		ProcessingGuarantees: pb.ProcessingGuarantees(pb.ProcessingGuarantees_value[string(c.ProcessingGuarantees)]),
 		Runtime:              pb.FunctionDetails_Runtime(pb.FunctionDetails_Runtime_value[string(c.Runtime)]),
+		//lint:ignore SA1019 deprecated, but what instances read
 		AutoAck:              orDefault(c.AutoAck, true),
 		Parallelism:          orDefault(c.Parallelism, 1),
 		Source:               source,
@@ -240,15 +241,16 @@ func (c *FunctionConfig) sinkSpec(types functionTypes) (*pb.SinkSpec, error) {
 // has them. What such a config cannot show stays attached to it, and comes back when it is merged and converted.
 func FunctionConfigOf(d *pb.FunctionDetails) (*FunctionConfig, error) {
 	c := &FunctionConfig{
-		Tenant:                       ptr(d.GetTenant()),
-		Namespace:                    ptr(d.GetNamespace()),
-		Name:                         ptr(d.GetName()),
-		ClassName:                    ptr(d.GetClassName()),
-		Parallelism:                  ptr(d.GetParallelism()),
-		SubName:                      textOrNil(d.GetSource().GetSubscriptionName()),
-		RetainOrdering:               ptr(d.GetRetainOrdering()),
-		RetainKeyOrdering:            ptr(d.GetRetainKeyOrdering()),
-		CleanupSubscription:          ptr(d.GetSource().GetCleanupSubscription()),
+		Tenant:              ptr(d.GetTenant()),
+		Namespace:           ptr(d.GetNamespace()),
+		Name:                ptr(d.GetName()),
+		ClassName:           ptr(d.GetClassName()),
+		Parallelism:         ptr(d.GetParallelism()),
+		SubName:             textOrNil(d.GetSource().GetSubscriptionName()),
+		RetainOrdering:      ptr(d.GetRetainOrdering()),
+		RetainKeyOrdering:   ptr(d.GetRetainKeyOrdering()),
+		CleanupSubscription: ptr(d.GetSource().GetCleanupSubscription()),
+		//lint:ignore SA1019 deprecated, but what instances read
 		AutoAck:                      ptr(d.GetAutoAck()),
 		SubscriptionPosition:         positionConfig(d.GetSource().GetSubscriptionPosition()),
 		Output:                       textOrNil(d.GetSink().GetTopic()),

@@ -214,8 +214,8 @@ func floatText(n json.Number) string {
 	return javaDouble(f)
 }
 
-// javaDouble is Double.toString of the Java worker's JDK: the shortest text that reads back the same,
-// as a plain decimal from 0.001 up to 10 million.
+// javaDouble is Double.toString of JDK 19 and later: the shortest text that reads back the same, as a plain
+// decimal from 0.001 up to 10 million.
 func javaDouble(f float64) string {
 	abs := f
 	if abs < 0 {

@@ -43,6 +43,7 @@ var errAutoAck = javaError("When Guarantees == ATMOST_ONCE, autoAck must be equa
 
 // checkDetails is the last check of every conversion.
 func checkDetails(d *pb.FunctionDetails) (*pb.FunctionDetails, error) {
+	//lint:ignore SA1019 deprecated, but what instances read
 	if !d.GetAutoAck() && d.GetProcessingGuarantees() == pb.ProcessingGuarantees_ATMOST_ONCE {
 		return nil, errAutoAck
 	}

@@ -114,6 +114,9 @@ func TestFunctionsAreRefusedInTheJavaWorkersWords(t *testing.T) {
 		{"go window", m{"go": "f", "windowConfig": m{"windowLengthCount": 1}}, "Windowing is not supported in Go function yet"},
 		{"go retries", m{"go": "f", "maxMessageRetries": 1}, "Message retries not yet supported in Go function"},
 		{"go key ordering", m{"go": "f", "retainKeyOrdering": true}, "Retain Key Orderering not yet supported in Go function"},
+		{"reserved user config", m{"userConfig": m{"__WINDOWCONFIGS__": m{}}}, "userConfig must not contain __WINDOWCONFIGS__, which the worker sets itself; use windowConfig"},
+		{"a window function without a window", m{"className": examples + "window.ContextWindowFunction"}, "Function class " + examples + "window.ContextWindowFunction is a WindowFunction, which needs a windowConfig"},
+		{"a window around a function of single messages", m{"windowConfig": m{"windowLengthCount": 1}}, "Function class " + examples + "ExclamationFunction takes single messages and cannot be used with a windowConfig"},
 		{"no runtime", m{"runtime": nil}, "Function language runtime is either not set or cannot be determined"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

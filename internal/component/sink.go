@@ -234,6 +234,7 @@ func (c *SinkConfig) details(types sinkTypes) (*pb.FunctionDetails, error) {
 		LogTopic:             text(c.LogTopic),
 		ProcessingGuarantees: pb.ProcessingGuarantees(pb.ProcessingGuarantees_value[string(c.ProcessingGuarantees)]),
 		UserConfig:           text(c.TransformFunctionConfig),
+		//lint:ignore SA1019 deprecated, but what instances read
 		AutoAck:              orDefault(c.AutoAck, true),
 		Parallelism:          orDefault(c.Parallelism, 1),
 		Source:               source,
@@ -276,13 +277,14 @@ func SinkConfigOf(d *pb.FunctionDetails) (*SinkConfig, error) {
 		RetainOrdering:             ptr(source.GetSubscriptionType() == pb.SubscriptionType_FAILOVER),
 		RetainKeyOrdering:          ptr(source.GetSubscriptionType() == pb.SubscriptionType_KEY_SHARED),
 		Resources:                  resourcesConfig(d.GetResources()),
-		AutoAck:                    ptr(d.GetAutoAck()),
-		CleanupSubscription:        ptr(source.GetCleanupSubscription()),
-		RuntimeFlags:               textOrNil(d.GetRuntimeFlags()),
-		CustomRuntimeOptions:       textOrNil(d.GetCustomRuntimeOptions()),
-		TransformFunctionConfig:    textOrNil(d.GetUserConfig()),
-		LogTopic:                   textOrNil(d.GetLogTopic()),
-		stored:                     storedConnector{details: d},
+		//lint:ignore SA1019 deprecated, but what instances read
+		AutoAck:                 ptr(d.GetAutoAck()),
+		CleanupSubscription:     ptr(source.GetCleanupSubscription()),
+		RuntimeFlags:            textOrNil(d.GetRuntimeFlags()),
+		CustomRuntimeOptions:    textOrNil(d.GetCustomRuntimeOptions()),
+		TransformFunctionConfig: textOrNil(d.GetUserConfig()),
+		LogTopic:                textOrNil(d.GetLogTopic()),
+		stored:                  storedConnector{details: d},
 	}
 	if ms := source.GetTimeoutMs(); ms != 0 {
 		c.TimeoutMs = ptr(int64(ms))

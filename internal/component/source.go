@@ -125,6 +125,7 @@ func (c *SourceConfig) details(className, typeName string) (*pb.FunctionDetails,
 		ClassName:            identityFunction,
 		LogTopic:             text(c.LogTopic),
 		ProcessingGuarantees: pb.ProcessingGuarantees(pb.ProcessingGuarantees_value[string(c.ProcessingGuarantees)]),
+		//lint:ignore SA1019 deprecated, but what instances read
 		AutoAck:              true,
 		Parallelism:          orDefault(c.Parallelism, 1),
 		Source:               source,
