@@ -160,7 +160,7 @@ func playWorker(dir string) {
 	if err := r.Start(context.Background()); err != nil {
 		panic(err)
 	}
-	pid := r.(*run).pid
+	pid := pidOf(r.(*run))
 	_ = os.WriteFile(dir+"/tmp", []byte(strconv.Itoa(pid)), 0o644)
 	_ = os.Rename(dir+"/tmp", dir+"/instance")
 	time.Sleep(time.Minute)

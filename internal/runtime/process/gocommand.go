@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 autoAck is deprecated and still decides
+
 package process
 
 import (

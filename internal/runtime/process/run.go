@@ -1,3 +1,5 @@
+//lint:file-ignore ST1005 some errors have the text of the Java worker, which clients know
+
 package process
 
 import (

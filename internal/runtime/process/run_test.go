@@ -53,6 +53,12 @@ func answers(r *run) func() bool {
 	return func() bool { _, err := r.Status(context.Background()); return err == nil }
 }
 
+func pidOf(r *run) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pid
+}
+
 func alive(pid int) bool { return processIdentity(pid) != "" }
 
 func pidIn(t *testing.T, file string) int {
@@ -91,7 +97,7 @@ func TestExitTellsStatusSignalAndOutput(t *testing.T) {
 
 	r = startRun(t, f, goInstance(t, behaviour{}))
 	eventually(t, "no answer", answers(r))
-	require.NoError(t, syscall.Kill(r.pid, syscall.SIGKILL))
+	require.NoError(t, syscall.Kill(pidOf(r), syscall.SIGKILL))
 	<-r.Done()
 	require.Contains(t, r.Exit().Reason, "the process was ended by signal SIGKILL")
 	require.False(t, r.Exit().Asked)
@@ -140,7 +146,7 @@ func TestStopEndsTheWholeGroupAndWhatLeftIt(t *testing.T) {
 	dir := t.TempDir()
 	f := closing(t, newFactory(t, nil))
 	r := startRun(t, f, goInstance(t, behaviour{Descendant: dir + "/d", Sibling: dir + "/s"}))
-	d, s, pid := pidIn(t, dir+"/d"), pidIn(t, dir+"/s"), r.pid
+	d, s, pid := pidIn(t, dir+"/d"), pidIn(t, dir+"/s"), pidOf(r)
 	require.True(t, alive(d) && alive(s) && alive(pid))
 	require.NoError(t, r.Stop(context.Background()))
 	for name, p := range map[string]int{"instance": pid, "child in the group": s, "child in another session": d} {
