@@ -135,7 +135,7 @@ func connectedStats(t *testing.T, ctx context.Context, cfg Config, admin *Admin,
 	client, err := NewClient(cfg, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	defer client.Close()
-	producer, err := client.CreateProducer(pulsar.ProducerOptions{Topic: topic, Name: "me", ProducerAccessMode: pulsar.ProducerAccessModeExclusive})
+	producer, err := client.CreateProducer(pulsar.ProducerOptions{Topic: topic, Name: "me", ProducerAccessMode: pulsar.ProducerAccessModeExclusive, SendTimeout: -1})
 	require.NoError(t, err)
 	defer producer.Close()
 	consumer, err := client.Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "participants", Type: pulsar.Failover,

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -18,10 +20,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/functions-worker/functions-worker/internal/broker"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // live gives a broker's configuration, an admin client, and a namespace of this test's own.
 func live(t *testing.T) (broker.Config, *broker.Admin, string) {
@@ -216,6 +221,47 @@ func TestTopicStoreBrokenOverwrite(t *testing.T) {
 		got, _ := read(t, ctx, store, key)
 		assert.True(t, bytes.Equal(good, got), "the old package is still there")
 	}
+}
+
+// A topic that its broker has to load anew is what a restarted broker meets.
+func TestTopicStoreAfterUnload(t *testing.T) {
+	store := liveTopicStore(t)
+	ctx := t.Context()
+	key, data := "a/b/c/"+t.Name(), randomBytes(5<<20+1)
+	require.NoError(t, store.Put(ctx, key, bytes.NewReader(data), Info{FileName: "x"}))
+	path := strings.Replace(store.topic(key), "://", "/", 1)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, os.Getenv("PULSAR_TEST_WEB_URL")+"/admin/v2/"+path+"/unload", nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	response.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	require.Equal(t, http.StatusNoContent, response.StatusCode)
+	got, info := read(t, ctx, store, key)
+	assert.True(t, bytes.Equal(data, got))
+	assert.EqualValues(t, len(data), info.Size)
+}
+
+// The official tools read what this store writes.
+func TestBrokerStoreIsReadByJava(t *testing.T) {
+	_, admin, namespace := live(t)
+	home := os.Getenv("PULSAR_HOME")
+	if home == "" {
+		t.Skip("needs the Pulsar distribution: set PULSAR_HOME, or run make test")
+	}
+	store := NewBrokerStore(admin)
+	tenant, ns, _ := strings.Cut(namespace, "/")
+	key, data := store.NewKey(Sink, tenant, ns, "fn", "x.jar"), randomBytes(300_000)
+	require.NoError(t, store.Put(t.Context(), key, bytes.NewReader(data), Info{FileName: "x.jar"}))
+	file := t.TempDir() + "/download"
+	command := exec.CommandContext(t.Context(), home+"/bin/pulsar-admin", "--admin-url", os.Getenv("PULSAR_TEST_WEB_URL"),
+		"packages", "download", key, "--path", file)
+	out, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	got, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, got))
+	require.NoError(t, store.Delete(t.Context(), key))
 }
 
 func TestTopicStoreSweep(t *testing.T) {

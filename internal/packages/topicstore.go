@@ -111,7 +111,8 @@ func (s *TopicStore) discard(ctx context.Context, topic string) {
 func (s *TopicStore) write(ctx context.Context, topic, key string, body io.Reader, info Info) error {
 	producer, err := await(ctx, func() (pulsar.Producer, error) {
 		return s.client.CreateProducer(pulsar.ProducerOptions{
-			Topic: topic, DisableBatching: true, SendTimeout: stepTimeout, MaxPendingMessages: readAhead,
+			Topic: topic, DisableBatching: true, MaxPendingMessages: readAhead,
+			SendTimeout:        -1,                                 // each send has a context; the client's own timer would outlive the producer
 			ProducerAccessMode: pulsar.ProducerAccessModeExclusive, // uploads of one key never mix
 		})
 	}, func(p pulsar.Producer) { p.Close() })
@@ -197,6 +198,8 @@ func (u *upload) sendNotes(ctx context.Context, kind string) (pulsar.MessageID, 
 func (u *upload) send(ctx context.Context, kind string, payload []byte) (pulsar.MessageID, error) {
 	p := part{upload: u.id, kind: kind, sequence: u.sequence}
 	u.sequence++
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	id, err := u.producer.Send(ctx, &pulsar.ProducerMessage{Payload: payload, Properties: p.properties()})
 	if err != nil {
 		return nil, fmt.Errorf("writing part %d: %w", p.sequence, err)
