@@ -159,7 +159,7 @@ func (f *Fetcher) inPlace(location string, kind Kind) (file string, ok bool, err
 func (f *Fetcher) localFile(location string, kind Kind) (string, error) {
 	permit, err := f.cfg.URLs.check(kind, location)
 	if err != nil {
-		return "", fmt.Errorf("Package URL %s is not valid: %w", redact(location), err) //nolint:staticcheck // Java's words
+		return "", invalidURL(location, err)
 	}
 	file := filepath.Clean(permit.url.Path)
 	if permit.within == "" {
@@ -174,7 +174,7 @@ func (f *Fetcher) localFile(location string, kind Kind) (string, error) {
 		return "", fmt.Errorf("opening package %s: %w", location, err)
 	}
 	if !isWithin(real, root) {
-		return "", fmt.Errorf("Package URL %s is not valid: %w: a symbolic link leads out of %s", location, ErrNotAllowed, permit.within) //nolint:staticcheck // Java's words
+		return "", invalidURL(location, fmt.Errorf("%w: a symbolic link leads out of %s", ErrNotAllowed, permit.within))
 	}
 	return file, nil
 }
@@ -235,7 +235,7 @@ func openStored(ctx context.Context, store Store, key string) (io.ReadCloser, st
 func (f *Fetcher) download(ctx context.Context, location string, kind Kind) (io.ReadCloser, string, error) {
 	permit, err := f.cfg.URLs.check(kind, location)
 	if err != nil {
-		return nil, "", fmt.Errorf("Package URL %s is not valid: %w", redact(location), err) //nolint:staticcheck // Java's words
+		return nil, "", invalidURL(location, err)
 	}
 	target := *permit.url
 	user := target.User
@@ -279,6 +279,11 @@ func (f *Fetcher) checkResponse(response *http.Response) error {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, response.ContentLength, f.cfg.MaxSize)
 	}
 	return nil
+}
+
+func invalidURL(location string, err error) error {
+	//lint:ignore ST1005 Java's words
+	return fmt.Errorf("Package URL %s is not valid: %w", redact(location), err)
 }
 
 // redact hides the password of a URL that goes into an error.
