@@ -104,7 +104,9 @@ func newBench(t *testing.T, change ...func(*FetcherConfig)) *bench {
 		fmt.Fprint(w, "secret code")
 	})
 	mux.HandleFunc("/ok/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok/code.py", http.StatusFound) })
-	mux.HandleFunc("/ok/away", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, b.foreign.URL+"/x", http.StatusFound) })
+	mux.HandleFunc("/ok/away", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, b.foreign.URL+"/x", http.StatusFound)
+	})
 	mux.HandleFunc("/ok/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok/loop", http.StatusFound) })
 	mux.HandleFunc("/ok/endless", func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
