@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -17,14 +19,18 @@ import (
 )
 
 // load reads the configuration from file, environment and flags.
-func (f *flags) load() (*config.Worker, config.Report, error) {
-	return config.Load(config.Sources{Path: f.conf, Env: os.Environ(), Overrides: f.set})
+func load(cmd *cobra.Command) (*config.Worker, config.Report, error) {
+	sources, err := config.SourcesFrom(cmd.Flags(), os.Environ())
+	if err != nil {
+		return nil, config.Report{}, err
+	}
+	return config.Load(sources)
 }
 
-// serve runs a worker until ctx ends.
-func serve(ctx context.Context, f *flags) error {
+// serve runs a worker until the command's context ends.
+func serve(cmd *cobra.Command) error {
 	started := time.Now()
-	cfg, report, err := f.load()
+	cfg, report, err := load(cmd)
 	if err != nil {
 		for _, w := range report.Warnings {
 			fmt.Fprintln(os.Stderr, "warning:", w)
@@ -45,16 +51,17 @@ func serve(ctx context.Context, f *flags) error {
 	if err != nil {
 		return err
 	}
-	return worker.Run(ctx)
+	return worker.Run(cmd.Context())
 }
 
 // checkSetup prints what keeps a worker from running here; the exit status says whether one would run.
-func checkSetup(ctx context.Context, f *flags, out io.Writer) error {
-	cfg, report, err := f.load()
+func checkSetup(cmd *cobra.Command) error {
+	out := cmd.OutOrStdout()
+	cfg, report, err := load(cmd)
 	if err != nil {
 		return tell(check.Refused(err, report), out)
 	}
-	result := check.Run(ctx, cfg, report, probes(cfg))
+	result := check.Run(cmd.Context(), cfg, report, probes(cfg))
 	if err := app.Supported(cfg); err != nil {
 		result.Findings = append(result.Findings, check.Finding{Severity: check.Fail, Key: "configuration", What: err.Error()})
 	}
@@ -88,6 +95,9 @@ func probes(cfg *config.Worker) check.Probes {
 		}
 		defer client.Close()
 		_, err = client.TopicPartitions(cfg.Computed.MetadataTopic)
+		if err != nil && strings.Contains(err.Error(), "TopicNotFound") { // the client gives no typed error
+			return nil // the first worker makes namespace and topics
+		}
 		return err
 	}
 	if cfg.Computed.PackageStore == "broker" {

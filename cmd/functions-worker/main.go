@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/functions-worker/functions-worker/internal/config"
 )
 
 // version is set by the build.
@@ -37,14 +39,7 @@ type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// flags are shared by the commands that read a configuration.
-type flags struct {
-	conf string
-	set  map[string]string
-}
-
 func rootCommand() *cobra.Command {
-	f := &flags{}
 	root := &cobra.Command{
 		Use:   "functions-worker",
 		Short: "A functions worker for Apache Pulsar",
@@ -53,20 +48,17 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 	}
-	root.PersistentFlags().StringVarP(&f.conf, "conf", "c", "", "configuration file (default: $PULSAR_WORKER_CONF, else $PULSAR_HOME/conf/functions_worker.yml)")
-	root.PersistentFlags().StringToStringVar(&f.set, "set", nil, "a setting that wins over file and environment: key=value, nested keys with dots")
+	config.AddFlags(root.PersistentFlags())
 	root.AddCommand(
 		&cobra.Command{
 			Use: "serve", Short: "Run the worker until SIGTERM or SIGINT", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
 		},
 		&cobra.Command{
 			Use: "check", Short: "Say whether a worker could start here, and what to mend", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return checkSetup(cmd.Context(), f, cmd.OutOrStdout())
-			},
+			RunE: func(cmd *cobra.Command, _ []string) error { return checkSetup(cmd) },
 		},
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,

@@ -261,12 +261,9 @@ func (w *Worker) processPaths(p *ProcessRuntime, env map[string]string) ProcessP
 	}
 	paths.InstanceClassPath = w.Go.InstanceClassPath
 	if paths.InstanceClassPath == "" {
-		parts := []string{filepath.Dir(w.Path(firstOf(env["PULSAR_LOG_CONF"], "conf/log4j2.yaml"))), w.Path("lib") + "/*"}
-		for _, extra := range []string{env["PULSAR_CLASSPATH"], env["PULSAR_EXTRA_CLASSPATH"]} {
-			if extra = strings.Trim(extra, ":"); extra != "" {
-				parts = append(parts, extra)
-			}
-		}
+		// The form of bin/pulsar, so that command lines equal the Java worker's; the empty second element is the jar of
+		// the worker itself, which a distribution does not have.
+		parts := []string{filepath.Dir(w.Path(firstOf(env["PULSAR_LOG_CONF"], "conf/log4j2.yaml"))), "", env["PULSAR_CLASSPATH"], w.Path("lib") + "/*", env["PULSAR_EXTRA_CLASSPATH"]}
 		paths.InstanceClassPath = strings.Join(parts, string(filepath.ListSeparator))
 	}
 	return paths

@@ -86,5 +86,5 @@ func TestMinimal(t *testing.T) {
 	require.True(t, w.ForwardSourceMessageProperty)
 	require.Equal(t, "http://localhost:6750", w.Computed.WebAddress)
 	require.Equal(t, "http://localhost:6750", w.Computed.FunctionsURL)
-	require.True(t, strings.HasSuffix(w.Computed.Process.InstanceClassPath, "/lib/*"))
+	require.True(t, strings.HasSuffix(w.Computed.Process.InstanceClassPath, "/lib/*:"))
 }

@@ -175,7 +175,7 @@ func TestRuntimeSelection(t *testing.T) {
 	w, _, err := load(t, "processContainerFactory: {logDirectory: /legacy}\nfunctionRuntimeFactoryConfigs:\n", "PULSAR_HOME=/p", "PULSAR_JAVA_INSTANCE_JAR=/j.jar", "PULSAR_LOG_DIR=/l")
 	require.NoError(t, err)
 	require.Equal(t, ProcessPaths{JavaInstanceJar: "/j.jar", PythonInstanceFile: "/p/instances/python-instance/python_instance_main.py", LogDirectory: "/l",
-		ExtraDependenciesDir: "/p/instances/deps", InstanceClassPath: "/p/conf:/p/lib/*", LogConf: "/p/conf/functions_log4j2.xml"}, w.Computed.Process,
+		ExtraDependenciesDir: "/p/instances/deps", InstanceClassPath: "/p/conf:::/p/lib/*:", LogConf: "/p/conf/functions_log4j2.xml"}, w.Computed.Process,
 		"the class name wins over the legacy object, and null configs count as {}")
 
 	w, _, err = Load(Sources{Content: []byte(minimal + "functionRuntimeFactoryClassName: com.example.Mine\n"), Runtimes: []string{"com.example.Mine"}})
