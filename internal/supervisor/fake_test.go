@@ -80,6 +80,7 @@ type fakePlan struct {
 	stopTime  time.Duration
 	scrape    time.Duration
 	notAlive  bool
+	immortal  bool
 }
 
 func newFakeFactory() *fakeFactory {
@@ -182,6 +183,10 @@ func (r *fakeRun) Stop(ctx context.Context) error {
 	r.stops++
 	r.mu.Unlock()
 	sleep(ctx, r.plan.stopTime)
+	if r.plan.immortal {
+		<-ctx.Done()
+		return errors.New("the process is still there")
+	}
 	r.end(runtime.Exit{Time: time.Now(), Asked: true, Reason: "stopped"})
 	return nil
 }

@@ -430,6 +430,19 @@ func TestAnInstanceThatNeverAnswersGivesItsPlaceBack(t *testing.T) {
 	})
 }
 
+func TestARunThatWillNotEndIsGivenUp(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		r.factory.plan = func(_ string, n int) fakePlan { return fakePlan{immortal: n == 0} }
+		r.cluster.assign(makeInstance("f", 0))
+		pass(time.Second)
+		r.cluster.assign(makeInstance("f", 0, version(2)))
+		pass(time.Minute)
+		require.Equal(t, Running, r.phase(key0))
+		require.Equal(t, 2, r.factory.count(key0))
+		r.factory.run(key0, 0).end(runtime.Exit{})
+	})
+}
+
 func TestSlowDownloadsHoldUpNobodyWhoHasHisFiles(t *testing.T) {
 	bubble(t, func(o *Options, _ *rig) { o.ParallelStarts = 1 }, func(t *testing.T, r *rig) {
 		r.factory.plan = func(_ string, n int) fakePlan { return fakePlan{dies: time.Duration(1-n) * 10 * time.Second} }

@@ -222,12 +222,22 @@ func (t *task) attempt(sr *series) attempt {
 	if ctx.Err() != nil {
 		t.stop(rt)
 	}
-	exit := rt.Exit()
+	exit := endOf(rt)
 	if o := t.s.o.Observer; o != nil {
 		o.InstanceEnded(t.key, exit)
 	}
 	t.set(func(v *view) { v.rt = nil })
 	return attempt{lasted: max(time.Since(launched), 1), reason: exit.Reason, exit: &exit}
+}
+
+// endOf is how a run ended; one that would not end is given up.
+func endOf(rt runtime.Runtime) runtime.Exit {
+	select {
+	case <-rt.Done():
+		return rt.Exit()
+	default:
+		return runtime.Exit{Time: time.Now(), Asked: true, Reason: "it could not be stopped"}
+	}
 }
 
 // watch returns when the run has ended or the generation has. It gives the place among the starting instances back
