@@ -99,6 +99,16 @@ func (m *Memory) Compact() {
 	m.entries = kept
 }
 
+// Writer is the name of the exclusive writer, "" when there is none.
+func (m *Memory) Writer() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.writer == nil {
+		return ""
+	}
+	return m.writer.name
+}
+
 // Entries is a copy of everything the log holds.
 func (m *Memory) Entries() []Entry {
 	m.mu.Lock()
