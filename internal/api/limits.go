@@ -82,7 +82,9 @@ func (s *Server) boundBodies(next http.Handler) http.Handler {
 	limit := s.opts.MaxPackageSize + maxPartTotal
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, &timedBody{body: r.Body, rc: http.NewResponseController(w), idle: s.opts.Limits.BodyIdleTimeout}, limit)
+			body := &timedBody{body: r.Body, rc: http.NewResponseController(w), idle: s.opts.Limits.BodyIdleTimeout}
+			body.extend() // a handler that refuses without reading must not leave the connection waiting
+			r.Body = http.MaxBytesReader(w, body, limit)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -94,12 +96,18 @@ type timedBody struct {
 	body io.ReadCloser
 	rc   *http.ResponseController
 	idle time.Duration
+	err  error // the first one; a deadline that passed stays, so that nothing waits for the rest of the body
 }
 
+func (b *timedBody) extend() { _ = b.rc.SetReadDeadline(time.Now().Add(b.idle)) }
+
 func (b *timedBody) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(time.Now().Add(b.idle))
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.extend()
 	n, err := b.body.Read(p)
-	if err != nil {
+	if b.err = err; err == io.EOF {
 		_ = b.rc.SetReadDeadline(time.Time{})
 	}
 	return n, err
