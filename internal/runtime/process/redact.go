@@ -31,3 +31,18 @@ func redactArgument(a string) string {
 	}
 	return a
 }
+
+// scrub takes the credentials of the instance out of its output: the Python instance logs its whole command line, and the
+// last lines of a run reach everyone who may ask for the function's status.
+func scrub(text string, auth *Auth) string {
+	if auth == nil {
+		return text
+	}
+	_, value, _ := strings.Cut(auth.Params, ":") // token:<the token>
+	for _, secret := range []string{auth.Params, value} {
+		if len(secret) >= 4 {
+			text = strings.ReplaceAll(text, secret, "<redacted>")
+		}
+	}
+	return text
+}

@@ -192,7 +192,7 @@ func (r *run) wait(cmd *exec.Cmd, output func() string) {
 	if n := sweep(func(m marker) bool { return m == me }); n > 0 {
 		r.log.Warn("killed processes that the instance had left in other process groups", zap.Int("processes", n))
 	}
-	text := output()
+	text := scrub(output(), r.auth)
 	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err), Tail: lastLines(text)}
 	if why := cause(text); why != "" && !asked {
 		exit.Reason += ": " + why // Java instances exit with 0 after a fatal error

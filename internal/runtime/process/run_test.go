@@ -103,6 +103,14 @@ func TestExitTellsStatusSignalAndOutput(t *testing.T) {
 	require.False(t, r.Exit().Asked)
 }
 
+func TestCredentialsDoNotReachTheStatus(t *testing.T) {
+	f := closing(t, newFactory(t, func(o *Options) { o.Auth = &Auth{Plugin: "P", Params: "token:s3cr3t"} }))
+	r := startRun(t, f, goInstance(t, behaviour{Crash: "panic: my arguments are token:s3cr3t and s3cr3t"}))
+	<-r.Done()
+	require.NotContains(t, r.Exit().Tail+r.Exit().Reason, "s3cr3t")
+	require.Contains(t, r.Exit().Tail, "my arguments are <redacted> and <redacted>")
+}
+
 func TestLaunchErrorsReadLikeJava(t *testing.T) {
 	f := closing(t, newFactory(t, nil))
 	notExecutable := filepath.Join(t.TempDir(), "f")
