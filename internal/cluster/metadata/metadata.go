@@ -105,12 +105,19 @@ func decodeKeyed(e rlog.Entry) (Change, error) {
 var errNoName = errors.New("it names no function")
 
 func checkKey(e rlog.Entry, key string) error {
-	parts := strings.Split(key, "/")
-	if len(parts) != 3 || slices.Contains(parts, "") {
+	if !named(key) {
 		return fmt.Errorf("metadata entry %s (%q): %w", e.ID, key, errNoName)
 	}
 	return nil
 }
+
+func named(key string) bool {
+	parts := strings.Split(key, "/")
+	return len(parts) == 3 && !slices.Contains(parts, "")
+}
+
+// Named says whether the change names a function; readers pass others over.
+func (c Change) Named() bool { return named(c.Key) }
 
 // Table holds the functions. What it returns is shared and must not be modified. It is safe for concurrent use.
 type Table struct {

@@ -28,7 +28,7 @@ type realCluster struct {
 	namespace string
 }
 
-func newRealCluster(t *testing.T) *realCluster {
+func newRealCluster(t testing.TB) *realCluster {
 	t.Helper()
 	service, web := os.Getenv("PULSAR_TEST_SERVICE_URL"), os.Getenv("PULSAR_TEST_WEB_URL")
 	if service == "" || web == "" {
@@ -57,10 +57,10 @@ type realNode struct {
 	client pulsar.Client
 }
 
-func (c *realCluster) node(t *testing.T, id string, port int, change ...func(*Options)) *realNode {
+func (c *realCluster) node(t testing.TB, id string, port int, change ...func(*Options)) *realNode {
 	t.Helper()
 	log := zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel), zaptest.WrapOptions(zap.Fields(zap.String("w", id))))
-	if testing.Verbose() == false {
+	if !testing.Verbose() {
 		log = zap.NewNop()
 	}
 	client, err := broker.NewClient(c.cfg, log)
@@ -83,7 +83,7 @@ func (c *realCluster) node(t *testing.T, id string, port int, change ...func(*Op
 	return r
 }
 
-func (r *realNode) stop(t *testing.T) {
+func (r *realNode) stop(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := r.Stop(ctx); err != nil {
@@ -221,4 +221,59 @@ func TestATwinIsRefused(t *testing.T) {
 	require.NoError(t, twin.Start(t.Context()))
 	require.ErrorContains(t, twin.Join(t.Context()), "a worker with the id w1 is in the cluster already, at localhost:16754")
 	require.NoError(t, twin.Stop(t.Context()))
+}
+
+// unload makes the broker drop every producer and consumer of the internal topics, as a restart does.
+func (c *realCluster) unload(t *testing.T, n *realNode) {
+	for _, topic := range []string{n.topics.coordination, n.topics.assignments, n.topics.metadata} {
+		request, err := http.NewRequest(http.MethodPut, c.cfg.WebServiceURL+"/admin/v2/"+strings.Replace(topic, "://", "/", 1)+"/unload", nil)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		response.Body.Close()
+		require.Equal(t, http.StatusNoContent, response.StatusCode)
+	}
+}
+
+func TestTopicsUnloadedUnderTheLeader(t *testing.T) {
+	c := newRealCluster(t)
+	n := c.node(t, "w1", 16755)
+	eventually(t, "leads", 5*time.Second, n.LeaderReady)
+	require.NoError(t, n.Write(t.Context(), function("f", 1, 0), false))
+	eventually(t, "assigned", time.Second, func() bool { return len(n.Own()) == 1 })
+	version := uint64(0)
+	for range 3 {
+		c.unload(t, n)
+		eventually(t, "written again", 30*time.Second, func() bool {
+			known, _ := n.Function("t", "n", "f")
+			version = known.Version + 1
+			return n.Write(t.Context(), function("f", int32(version)+1, version), false) == nil
+		})
+		eventually(t, "assigned again", 30*time.Second, func() bool { return len(n.Own()) == int(version)+1 })
+	}
+	time.Sleep(2 * time.Second) // the connections are checked in between
+	eventually(t, "leads", 30*time.Second, n.LeaderReady)
+}
+
+// BenchmarkCreate measures from the call to the assignment on a single worker.
+func BenchmarkCreate(b *testing.B) {
+	if os.Getenv("PULSAR_TEST_SERVICE_URL") == "" || os.Getenv("PULSAR_TEST_WEB_URL") == "" {
+		b.Skip("PULSAR_TEST_SERVICE_URL and PULSAR_TEST_WEB_URL are not set: no broker to test with")
+	}
+	c := newRealCluster(b)
+	n := c.node(b, "w1", 16756)
+	for !n.LeaderReady() {
+		time.Sleep(time.Millisecond)
+	}
+	i := 0
+	for b.Loop() {
+		name := "f" + strconv.Itoa(i)
+		i++
+		if err := n.Write(b.Context(), function(name, 1, 0), false); err != nil {
+			b.Fatal(err)
+		}
+		for len(n.FunctionAssignments("t/n/"+name)) == 0 {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
 }

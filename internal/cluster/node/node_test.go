@@ -133,6 +133,7 @@ func TestDrainAndRebalance(t *testing.T) {
 		lead := w.nodes["w0"]
 		ctx := t.Context()
 		require.NoError(t, lead.Write(ctx, function("f", 6, 0), false))
+		require.Equal(t, cluster.RemoteError{Status: 400, Reason: "Corrupt Function MetaData"}, lead.Write(ctx, function("", 6, 0), false))
 		time.Sleep(time.Second)
 		require.ErrorIs(t, lead.Rebalance(ctx), cluster.ErrTooFewWorkers)
 		require.ErrorIs(t, lead.Drain(ctx, "w0"), cluster.ErrTooFewWorkers)

@@ -137,6 +137,9 @@ func (o *office) scheduleNow(ctx context.Context, failed map[string]bool) {
 		o.log.Error("assignments could not be published", zap.Error(err))
 		return
 	}
+	if len(in.Members) == 0 && len(plan.Unplaced) > 0 {
+		o.retry = time.After(retrySchedule) // the broker is just coming back, and this worker's consumer with it
+	}
 	o.scheduledFor = slices.Sorted(slices.Values(in.Members))
 	if len(plan.Unplaced) > 0 {
 		o.log.Warn("instances have no worker to run on", zap.Int("count", len(plan.Unplaced)),

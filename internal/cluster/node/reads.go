@@ -136,7 +136,7 @@ func (n *Node) GoneForGood(ctx context.Context, fqfn string) (bool, error) {
 	return !known && len(n.assignments.Function(fqfn)) == 0, nil
 }
 
-// expected are the instances that all functions want, as the scheduler counts them.
+// input is what the scheduler decides on.
 func (n *Node) input(members []string, drained map[string]bool) scheduler.Input {
 	return scheduler.Input{Functions: n.functions.All(""), Assignments: n.assignments.All(), Members: members,
 		Drained: drained, ExternallyManaged: n.opts.ExternallyManaged}

@@ -67,13 +67,16 @@ func (n *Node) tryWrite(ctx context.Context, meta *pb.FunctionMetaData, deletion
 }
 
 // WriteAsLeader writes the metadata topic if this worker leads. Errors: RedirectError to the leader, ErrLeaderNotReady,
-// ErrNotLeader, ErrOutdated, WriteError.
+// ErrNotLeader, ErrOutdated, WriteError, and RemoteError (400) for metadata that names no function.
 func (n *Node) WriteAsLeader(ctx context.Context, meta *pb.FunctionMetaData, deletion bool) error {
 	o := n.office.Load()
 	if o == nil {
 		return n.otherLeader(ctx)
 	}
 	change := metadata.ChangeOf(proto.CloneOf(meta), deletion)
+	if !change.Named() { // it would be written and then passed over by everybody
+		return cluster.RemoteError{Status: http.StatusBadRequest, Reason: "Corrupt Function MetaData"}
+	}
 	record, err := n.codec.Encode(change)
 	if err != nil {
 		return cluster.WriteError{Err: err}

@@ -114,6 +114,12 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+func TestParallelismIsBounded(t *testing.T) {
+	require.Len(t, Instances(function("f", 1<<31-1), false), maxParallelism)
+	require.Empty(t, Instances(function("f", -1), false))
+	require.Len(t, Instances(function("f", 1<<31-1), true), 1)
+}
+
 func TestDrain(t *testing.T) {
 	f := function("f", 4)
 	tests := map[string]struct {
