@@ -43,6 +43,7 @@ type App struct {
 	supervisor *supervisor.Supervisor
 	api        *api.Server
 	metrics    *metrics.Worker
+	sweeper    sweeper // nil when the store leaves nothing behind
 	started    time.Time
 }
 
@@ -167,7 +168,8 @@ func (a *App) newFiles(peers *http.Client) (*files, error) {
 			return nil, fmt.Errorf("goWorker.packageDirectory: %w", err)
 		}
 	default:
-		f.store = packages.NewTopicStore(a.client, a.admin, cfg.PulsarFunctionsNamespace, a.log.Named("packages"))
+		topics := packages.NewTopicStore(a.client, a.admin, cfg.PulsarFunctionsNamespace, a.log.Named("packages"))
+		f.store, a.sweeper = topics, topics
 	}
 	f.urls, err = packages.NewURLPolicy(packages.URLPolicyConfig{
 		ConnectorsDirectory: cfg.Computed.Files.ConnectorsDirectory, FunctionsDirectory: cfg.Computed.Files.FunctionsDirectory,
@@ -191,10 +193,14 @@ func (a *App) peerAddresses(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	scheme := "http://"
+	if a.cfg.Computed.TLS {
+		scheme = "https://"
+	}
 	var urls []string
 	for _, m := range members {
 		if m.WorkerID != a.cfg.WorkerID {
-			urls = append(urls, "http://"+net.JoinHostPort(m.Hostname, fmt.Sprint(m.Port)))
+			urls = append(urls, scheme+net.JoinHostPort(m.Hostname, fmt.Sprint(m.Port)))
 		}
 	}
 	return urls, nil

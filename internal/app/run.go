@@ -64,6 +64,17 @@ func (a *App) Run(ctx context.Context) (err error) {
 		}
 	})
 
+	sweeping := make(chan struct{})
+	go func() { // ends with instances
+		defer close(sweeping)
+		a.sweep(instances)
+	}()
+	stops.push("ending the sweep of package topics", func(context.Context) error {
+		stopInstances()
+		<-sweeping
+		return nil
+	})
+
 	stops.push("leaving the cluster", a.node.Leave)
 	if err := a.node.Join(ctx); err != nil {
 		return ended(ctx, fmt.Errorf("joining the cluster: %w", err))
