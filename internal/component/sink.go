@@ -241,11 +241,13 @@ func (c *SinkConfig) details(types sinkTypes) (*pb.FunctionDetails, error) {
 		Sink:                 sink,
 		Resources:            resourcesSpec(c.Resources),
 		SecretsMap:           secretsText(c.Secrets),
-		RuntimeFlags:         text(c.RuntimeFlags),
 		ComponentType:        pb.FunctionDetails_SINK,
 		CustomRuntimeOptions: text(c.CustomRuntimeOptions),
 		RetainOrdering:       isTrue(c.RetainOrdering),
 		RetainKeyOrdering:    isTrue(c.RetainKeyOrdering),
+	}
+	if flags := text(c.RuntimeFlags); !blank(flags) {
+		d.RuntimeFlags = flags
 	}
 	if stored := c.stored.details; stored != nil { // the config's flags are derived from the subscription
 		d.RetainOrdering, d.RetainKeyOrdering = stored.GetRetainOrdering(), stored.GetRetainKeyOrdering()
@@ -254,13 +256,21 @@ func (c *SinkConfig) details(types sinkTypes) (*pb.FunctionDetails, error) {
 		d.ClassName = types.function
 	}
 	d.Builtin, _ = BuiltinName(c.TransformFunction)
-	if retries := orDefault(c.MaxMessageRetries, 0); retries > 0 {
-		d.RetryDetails = &pb.RetryDetails{MaxMessageRetries: retries}
-		if topic := text(c.DeadLetterTopic); !blank(topic) {
-			d.RetryDetails.DeadLetterTopic = topic
-		}
-	}
+	d.RetryDetails = c.retryDetails()
 	return checkDetails(d)
+}
+
+// retryDetails are set from one retry on; a function's from zero.
+func (c *SinkConfig) retryDetails() *pb.RetryDetails {
+	retries := orDefault(c.MaxMessageRetries, 0)
+	if retries <= 0 {
+		return nil
+	}
+	r := &pb.RetryDetails{MaxMessageRetries: retries}
+	if topic := text(c.DeadLetterTopic); !blank(topic) {
+		r.DeadLetterTopic = topic
+	}
+	return r
 }
 
 // SinkConfigOf gives the config that a GET answers for stored details.
