@@ -212,6 +212,9 @@ func (e *Elector) term(parent context.Context) error {
 	stop := context.AfterFunc(ctx, func() { term.Fail(context.Cause(ctx)) })
 	defer stop()
 	e.Lead(workCtx, term)
+	if cause := context.Cause(ctx); cause != nil {
+		term.Fail(cause)
+	}
 	term.Fail(errors.New("the leader's work has ended"))
 	return term.Reason()
 }

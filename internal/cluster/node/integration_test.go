@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -276,4 +277,31 @@ func BenchmarkCreate(b *testing.B) {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}
+}
+
+// TestABrokerThatGoesAndComesBack needs a broker that may be stopped: PULSAR_TEST_STOP and PULSAR_TEST_START are
+// commands that do so.
+func TestABrokerThatGoesAndComesBack(t *testing.T) {
+	stop, start := os.Getenv("PULSAR_TEST_STOP"), os.Getenv("PULSAR_TEST_START")
+	if stop == "" || start == "" {
+		t.Skip("PULSAR_TEST_STOP and PULSAR_TEST_START are not set: no broker that may be restarted")
+	}
+	c := newRealCluster(t)
+	n := c.node(t, "w1", 16757)
+	eventually(t, "leads", 5*time.Second, n.LeaderReady)
+	require.NoError(t, n.Write(t.Context(), function("f", 2, 0), false))
+	eventually(t, "assigned", 5*time.Second, func() bool { return len(n.Own()) == 2 })
+	require.NoError(t, exec.Command("sh", "-c", stop).Run())
+	eventually(t, "steps down", time.Minute, func() bool { return !n.LeaderReady() })
+	require.Len(t, n.Own(), 2, "what is known stays")
+	require.NoError(t, exec.Command("sh", "-c", start).Run())
+	eventually(t, "the broker is back", 3*time.Minute, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.admin.NamespacePolicies(ctx, c.namespace)
+		return err == nil
+	})
+	eventually(t, "leads again", time.Minute, n.LeaderReady)
+	eventually(t, "takes writes", time.Minute, func() bool { return n.Write(t.Context(), function("g", 1, 0), false) == nil })
+	eventually(t, "assigned", time.Minute, func() bool { return len(n.Own()) == 3 })
 }
