@@ -15,12 +15,13 @@ import (
 func newProcessFactory(cfg *config.Worker, log *zap.Logger) (runtime.Factory, error) {
 	c := cfg.Computed
 	options := process.Options{
-		WorkerID:        cfg.WorkerID,
+		WorkerID:       cfg.WorkerID,
+		JavaExecutable: cfg.Go.JavaExecutable, PythonExecutable: cfg.Go.PythonExecutable,
 		JavaInstanceJar: c.Process.JavaInstanceJar, PythonInstanceFile: c.Process.PythonInstanceFile,
 		LogDirectory: c.Process.LogDirectory, ExtraDependenciesDir: c.Process.ExtraDependenciesDir,
 		FunctionsClasspath: c.Process.InstanceClassPath, LogConf: existing(c.Process.LogConf), PulsarHome: c.Home,
 		PulsarServiceURL: cfg.PulsarServiceURL, PulsarWebServiceURL: cfg.PulsarWebServiceURL,
-		StateStorageServiceURL: cfg.StateStorageServiceURL, NarExtractionDirectory: c.Files.NarExtractionDirectory,
+		StateStorageServiceURL: cfg.StateStorageServiceURL, StateStorageImplementation: stateImplementation(cfg), NarExtractionDirectory: c.Files.NarExtractionDirectory,
 		ClusterName: cfg.PulsarFunctionsCluster, MaxPendingAsyncRequests: int(cfg.MaxPendingAsyncRequests),
 		ExposeAdminClient: cfg.ExposeAdminClientEnabled, AdditionalJavaArguments: cfg.AdditionalJavaRuntimeArguments,
 		IgnoreUnknownConfigFields: cfg.IgnoreUnknownConfigFields,
@@ -38,6 +39,14 @@ func newProcessFactory(cfg *config.Worker, log *zap.Logger) (runtime.Factory, er
 		return nil, err
 	}
 	return factory, nil
+}
+
+// stateImplementation is named to Java instances only when it is not the one that they take by themselves.
+func stateImplementation(cfg *config.Worker) string {
+	if cfg.Computed.State == config.StateBookKeeper {
+		return ""
+	}
+	return cfg.StateStorageProviderImplementation
 }
 
 // existing is the path if there is such a file, else "", so that the program's own default applies.

@@ -128,16 +128,15 @@ topicCompactionFrequencySec: 9999999999
 }
 
 func TestOwnSection(t *testing.T) {
-	w, _, err := load(t, "goWorker: {packageStore: filesystem, packageDirectory: pk, maxPackageSize: 512MiB, maxRequestBody: 65536, restartBackoffMax: 90s, logLevel: debug}\n", "PULSAR_HOME=/p")
+	w, _, err := load(t, "goWorker: {packageStore: filesystem, packageDirectory: pk, maxPackageSize: 512MiB, restartBackoffMax: 90s, logLevel: debug}\n", "PULSAR_HOME=/p")
 	require.NoError(t, err)
 	require.Equal(t, "filesystem", w.Computed.PackageStore)
 	require.Equal(t, "/p/pk", w.Computed.Files.PackageDirectory)
 	require.Equal(t, ByteSize(512<<20), w.Go.MaxPackageSize)
 	require.Equal(t, "512MiB", w.Go.MaxPackageSize.String())
-	require.Equal(t, ByteSize(65536), w.Go.MaxRequestBody)
 	require.Equal(t, "1m30s", w.Go.RestartBackoffMax.String())
 	for text, want := range map[string]string{
-		"maxPackageSize: 9999999TiB": "it is not a size", "maxPackageSize: -1": "it is negative", "maxRequestBody: 3": "it is below 1024", "scrapeTimeout: 5": "duration with a unit",
+		"maxPackageSize: 9999999TiB": "it is not a size", "maxPackageSize: -1": "it is negative", "scrapeTimeout: 5": "duration with a unit",
 		"scrapeTimeout: 0s": "above 0", "scrapeTimeout: -1s": "negative", "logLevel: loud": "accepted: debug, info, warn, error", "packageStore: filesystem": "packageDirectory", "restartBackoffInitial: 2h": "longer than restartBackoffMax",
 	} {
 		_, _, err := load(t, "goWorker: {"+text+"}\n")

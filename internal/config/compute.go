@@ -64,7 +64,7 @@ type Credentials struct {
 // Files are the paths of other keys, made absolute; "" where the key is blank.
 type Files struct {
 	ConnectorsDirectory, FunctionsDirectory, DownloadDirectory, NarExtractionDirectory string
-	TempDirectory, DataDirectory, PackageDirectory                                     string
+	TempDirectory, PackageDirectory                                                    string
 	TLSCertificate, TLSKey, TLSTrustCerts, TLSKeyStore, TLSTrustStore                  string
 	BrokerTrustCerts                                                                   string
 }
@@ -329,7 +329,6 @@ func (w *Worker) computeFiles() {
 		TLSKeyStore: w.Path(w.TLSKeyStore), TLSTrustStore: w.Path(w.TLSTrustStore),
 		BrokerTrustCerts: w.Path(firstOf(strings.TrimSpace(w.BrokerClientTrustCertsFilePath), w.TLSTrustCertsFilePath)),
 	}
-	w.Computed.Files.DataDirectory = firstOf(w.Path(w.Go.DataDirectory), w.Computed.Files.DownloadDirectory)
 }
 
 func firstOf(texts ...string) string {

@@ -11,9 +11,7 @@ type GoWorker struct {
 	PackageStore          string   `yaml:"packageStore" accept:"topic|broker|filesystem" cat:"A" desc:"Where uploaded packages are kept: topic = one topic per package in pulsarFunctionsNamespace, broker = the broker's packages service, filesystem = packageDirectory, shared by all workers. Blank: broker when functionsWorkerEnablePackageManagement is true, else topic. Workers of one cluster must agree; Java workers can read only broker."`
 	PackageDirectory      string   `yaml:"packageDirectory" cat:"A" desc:"Directory of packageStore filesystem."`
 	MaxPackageSize        ByteSize `yaml:"maxPackageSize" default:"2GiB" min:"1" cat:"A" desc:"Largest package that is taken, stored or downloaded."`
-	MaxRequestBody        ByteSize `yaml:"maxRequestBody" default:"8MiB" min:"1024" cat:"A" desc:"Largest body or form field of a request, packages apart."`
 	TempDirectory         string   `yaml:"tempDirectory" cat:"A" desc:"Directory for uploads under way. Blank: the temporary directory of the system."`
-	DataDirectory         string   `yaml:"dataDirectory" cat:"A" desc:"Directory for what survives a restart of the worker (running children). Blank: downloadDirectory."`
 	StartParallelism      int      `yaml:"startParallelism" default:"0" cat:"A" desc:"Instances started or downloaded for at once; 0: two per processor, at least four."`
 	RestartBackoffInitial duration `yaml:"restartBackoffInitial" default:"1s" cat:"A" desc:"Pause before the first restart of an instance that ended."`
 	RestartBackoffMax     duration `yaml:"restartBackoffMax" default:"1m" cat:"A" desc:"Longest pause between restarts; the pause doubles up to it."`
@@ -22,7 +20,6 @@ type GoWorker struct {
 	InstanceCallTimeout   duration `yaml:"instanceCallTimeout" default:"5s" cat:"A" desc:"Longest wait for an instance's answer to a status, metrics or health request."`
 	ScrapeTimeout         duration `yaml:"scrapeTimeout" default:"2s" cat:"A" desc:"Longest wait for an instance's own metrics while /metrics is served."`
 	ShutdownTimeout       duration `yaml:"shutdownTimeout" default:"30s" cat:"A" desc:"Longest time for an orderly stop of the worker."`
-	BrokerTimeout         duration `yaml:"brokerTimeout" default:"30s" cat:"A" desc:"Longest wait for one admin call to the broker."`
 	LogLevel              string   `yaml:"logLevel" default:"info" accept:"debug|info|warn|error" cat:"A" desc:"Least severity that is logged."`
 	LogFormat             string   `yaml:"logFormat" default:"console" accept:"console|json" cat:"A" desc:"Form of log lines."`
 	ListenAddress         string   `yaml:"listenAddress" cat:"A" desc:"Address that the listeners bind; blank: all."`

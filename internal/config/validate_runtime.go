@@ -192,7 +192,7 @@ func (w *Worker) validateOwn(r *Report) {
 	for _, f := range []struct {
 		key string
 		d   duration
-	}{{"instanceCallTimeout", g.InstanceCallTimeout}, {"scrapeTimeout", g.ScrapeTimeout}, {"shutdownTimeout", g.ShutdownTimeout}, {"brokerTimeout", g.BrokerTimeout}} {
+	}{{"instanceCallTimeout", g.InstanceCallTimeout}, {"scrapeTimeout", g.ScrapeTimeout}, {"shutdownTimeout", g.ShutdownTimeout}} {
 		if f.d <= 0 {
 			r.problem(Problem{Key: "goWorker." + f.key, Value: f.d.String(), What: "it must be above 0", Remedy: "correct it, or remove it for the default"})
 		}

@@ -52,3 +52,7 @@ func WantsToRun(i *Instance) bool {
 	}
 	return states[i.GetInstanceId()] != FunctionState_STOPPED // an id that is not listed runs
 }
+
+// HealthIntervalVariable tells a Go instance how often, in seconds, its worker asks for its health. The key
+// expectedHealthCheckInterval of -instance-conf is always 0, as the Java worker writes it.
+const HealthIntervalVariable = "FUNCTIONS_WORKER_HEALTH_CHECK_INTERVAL"

@@ -93,7 +93,7 @@ func (o Options) javaArgs(in runtime.Instance, p ports, auth *Auth, logDir strin
 	if o.ExtraDependenciesDir != "" {
 		classpath += ":" + o.ExtraDependenciesDir + "/*"
 	}
-	a := []string{"java", "-cp", classpath}
+	a := []string{o.JavaExecutable, "-cp", classpath}
 	if o.ExtraDependenciesDir != "" {
 		a = append(a, "-Dpulsar.functions.extra.dependencies.dir="+o.ExtraDependenciesDir)
 	}
@@ -124,7 +124,7 @@ func (o Options) javaArgs(in runtime.Instance, p ports, auth *Auth, logDir strin
 // pythonArgs follows section 3.2.
 func (o Options) pythonArgs(in runtime.Instance, p ports, auth *Auth) []string {
 	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
-	a := append([]string{"python3"}, splitFlags(d.GetRuntimeFlags())...)
+	a := append([]string{o.PythonExecutable}, splitFlags(d.GetRuntimeFlags())...)
 	a = append(a, o.PythonInstanceFile,
 		"--py", in.PackageFile,
 		"--logging_directory", o.functionsLogDirectory(), // the instance appends the function's name itself

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ type Options struct {
 	// WorkerID marks the children, so that leftovers of an earlier life of this worker can be told from others.
 	WorkerID string
 
+	// JavaExecutable and PythonExecutable run instances; looked up in PATH. Defaults: java and python3.
+	JavaExecutable, PythonExecutable string
 	// JavaInstanceJar and PythonInstanceFile are the instance programs. They are needed by functions of that language only.
 	JavaInstanceJar, PythonInstanceFile string
 	// LogDirectory is the base directory; "/functions" and the function's name are appended. Default: logs.
@@ -89,6 +92,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.LogDirectory == "" {
 		o.LogDirectory = "logs"
 	}
+	o.JavaExecutable, o.PythonExecutable = cmp.Or(o.JavaExecutable, "java"), cmp.Or(o.PythonExecutable, "python3")
 	if o.LogConf == "" {
 		o.LogConf = defaultLogConf
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -149,6 +150,9 @@ func (r *run) environ() []string {
 	set := map[string]string{}
 	if o.PulsarHome != "" {
 		set["PULSAR_HOME"] = o.PulsarHome
+	}
+	if seconds := int(o.HealthCheckInterval / time.Second); seconds > 0 {
+		set[pb.HealthIntervalVariable] = strconv.Itoa(seconds)
 	}
 	env := slices.Clone(o.Environ)
 	if o.ExtraDependenciesDir != "" {
