@@ -166,6 +166,10 @@ func TestSinkUpdates(t *testing.T) {
 		}},
 		{name: "effectively once with the ordering it was created with", create: m{"processingGuarantees": "EFFECTIVELY_ONCE", "retainOrdering": false},
 			update: m{"retainOrdering": false, "timeoutMs": 7}, want: func(d *pb.FunctionDetails) { d.Source.TimeoutMs = 7 }},
+		{name: "numbers that mean none", update: m{"maxMessageRetries": 0, "negativeAckRedeliveryDelayMs": -1, "deadLetterTopic": "d"}, same: true},
+		{name: "no more retries", create: m{"maxMessageRetries": 2, "deadLetterTopic": "d"}, update: m{"maxMessageRetries": -1}, want: func(d *pb.FunctionDetails) {
+			d.RetryDetails = nil
+		}},
 		{name: "name", update: m{"name": "x"}, wantErr: "Sink Names differ"},
 		{name: "subscription", update: m{"sourceSubscriptionName": "x"}, wantErr: "Subscription Name cannot be altered"},
 		{name: "inputs", update: m{"topicToSchemaType": m{"x": "JSON"}}, wantErr: "Input Topics cannot be altered"},

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
@@ -80,7 +82,7 @@ func updatedInputs(given map[string]*ConsumerConfig, inputs []string, pattern *s
 	}
 	for topic, serde := range serdes {
 		c := NewConsumerConfig()
-		c.SerdeClassName = &serde
+		c.SerdeClassName = textOrNil(serde)
 		specs[topic] = c
 	}
 	for topic, schema := range schemas {
@@ -98,13 +100,13 @@ func updatedSchemaInput(schema string, kind Kind) *ConsumerConfig {
 		}
 	}
 	c := NewConsumerConfig()
-	c.SchemaType = &schema
+	c.SchemaType = textOrNil(schema)
 	return c
 }
 
 // mergeInputs replaces the inputs that an update names; their set and their kinds cannot change. Properties
 // that a GET does not show are kept unless the update brings its own.
-func mergeInputs(existing, update map[string]*ConsumerConfig) (map[string]*ConsumerConfig, error) {
+func mergeInputs(existing, update map[string]*ConsumerConfig, kind Kind) (map[string]*ConsumerConfig, error) {
 	merged := make(map[string]*ConsumerConfig, len(existing))
 	maps.Copy(merged, existing)
 	for _, topic := range keys(update) {
@@ -115,12 +117,21 @@ func mergeInputs(existing, update map[string]*ConsumerConfig) (map[string]*Consu
 		if old.RegexPattern != update[topic].RegexPattern {
 			return nil, javaError("isRegexPattern for input topic %s cannot be altered", topic)
 		}
-		if sameConfig(old, update[topic]) {
-			continue
-		}
 		c := *update[topic]
 		c.stored = old.stored
-		merged[topic] = &c
+		if !sameInput(old, &c, kind) {
+			merged[topic] = &c
+		}
 	}
 	return merged, nil
+}
+
+// sameInput says whether two configs of an input show or store the same.
+func sameInput(a, b *ConsumerConfig, kind Kind) bool {
+	if sameConfig(a, b) {
+		return true
+	}
+	x, errX := consumerSpec(a, kind)
+	y, errY := consumerSpec(b, kind)
+	return errX == nil && errY == nil && proto.Equal(x, y)
 }

@@ -19,7 +19,7 @@ func MergeFunction(existing, update *FunctionConfig) (*FunctionConfig, error) {
 	given := updatedInputs(update.InputSpecs, update.Inputs, update.TopicsPattern, update.CustomSerdeInputs,
 		update.CustomSchemaInputs, Function)
 	var err error
-	if m.InputSpecs, err = mergeInputs(existing.InputSpecs, given); err != nil {
+	if m.InputSpecs, err = mergeInputs(existing.InputSpecs, given, Function); err != nil {
 		return nil, err
 	}
 	if err := unchangedFunction(existing, update); err != nil {

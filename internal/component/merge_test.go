@@ -79,6 +79,8 @@ func TestFunctionUpdatesKeepWhatTheyDoNotName(t *testing.T) {
 		}},
 		{"properties of an input stay", m{"inputs": nil, "inputSpecs": m{"in": m{"consumerProperties": m{"a": "b"}}}},
 			m{"parallelism": 2, "inputs": []string{"in"}}, false, func(d *pb.FunctionDetails) { d.Parallelism = 2 }},
+		{"an input's spec as it was created", m{"inputs": nil, "inputSpecs": m{"in": m{"consumerProperties": m{"a": "b"}}}},
+			m{"inputSpecs": m{"in": m{"consumerProperties": m{"a": "b"}}}}, true, func(*pb.FunctionDetails) {}},
 		{"properties of an input change", m{"inputs": nil, "inputSpecs": m{"in": m{"consumerProperties": m{"a": "b"}}}},
 			m{"inputSpecs": m{"in": m{"consumerProperties": m{"c": "d"}}}}, false,
 			func(d *pb.FunctionDetails) {

@@ -17,7 +17,7 @@ func MergeSink(existing, update *SinkConfig) (*SinkConfig, error) {
 	given := updatedInputs(update.InputSpecs, update.Inputs, update.TopicsPattern, update.TopicToSerdeClassName,
 		update.TopicToSchemaType, Sink)
 	var err error
-	if m.InputSpecs, err = mergeInputs(existing.InputSpecs, given); err != nil {
+	if m.InputSpecs, err = mergeInputs(existing.InputSpecs, given, Sink); err != nil {
 		return nil, err
 	}
 	if err := unchangedSink(existing, update); err != nil {
@@ -28,13 +28,11 @@ func MergeSink(existing, update *SinkConfig) (*SinkConfig, error) {
 	setText(&m.Archive, update.Archive)
 	setText(&m.RuntimeFlags, update.RuntimeFlags)
 	setText(&m.CustomRuntimeOptions, update.CustomRuntimeOptions)
-	setText(&m.DeadLetterTopic, update.DeadLetterTopic)
 	setObject(&m.Configs, update.Configs)
 	setObject(&m.Secrets, update.Secrets)
 	set(&m.Parallelism, update.Parallelism)
 	set(&m.TimeoutMs, update.TimeoutMs)
-	set(&m.NegativeAckRedeliveryDelayMs, update.NegativeAckRedeliveryDelayMs)
-	set(&m.MaxMessageRetries, update.MaxMessageRetries)
+	m.mergeRetries(update)
 	set(&m.CleanupSubscription, update.CleanupSubscription)
 	set(&m.TransformFunction, update.TransformFunction)
 	set(&m.TransformFunctionClassName, update.TransformFunctionClassName)
@@ -44,6 +42,30 @@ func MergeSink(existing, update *SinkConfig) (*SinkConfig, error) {
 	}
 	m.Resources = mergeResources(existing.Resources, update.Resources)
 	return &m, nil
+}
+
+// mergeRetries applies what the Java worker ignores in updates. Numbers that are not positive mean none, as
+// a GET shows them, so that a config which is sent again unchanged is no change.
+func (c *SinkConfig) mergeRetries(update *SinkConfig) {
+	setPositive(&c.NegativeAckRedeliveryDelayMs, update.NegativeAckRedeliveryDelayMs)
+	setPositive(&c.MaxMessageRetries, update.MaxMessageRetries)
+	switch {
+	case c.MaxMessageRetries == nil:
+		c.DeadLetterTopic = nil
+	case !blank(text(update.DeadLetterTopic)):
+		c.DeadLetterTopic = update.DeadLetterTopic
+	}
+}
+
+// setPositive replaces a number that the update names, by null when it is not positive.
+func setPositive[N int32 | int64](dst **N, update *N) {
+	switch {
+	case update == nil:
+	case *update > 0:
+		*dst = update
+	default:
+		*dst = nil
+	}
 }
 
 // unchangedSink refuses what an update cannot change. The ordering flags of a GET are derived from the

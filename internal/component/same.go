@@ -1,8 +1,6 @@
 package component
 
-import (
-	"encoding/json"
-)
+import "encoding/json"
 
 // sameConfig compares two configs as a GET would show them, free-form numbers by their value.
 func sameConfig(a, b any) bool {
