@@ -108,6 +108,7 @@ func (t Timing) withDefaults() Timing {
 // Elector is this worker's part in the election.
 type Elector struct {
 	Options
+	silent  atomic.Int32 // questions in a row without an answer
 	view    atomic.Pointer[membership.View]
 	elected atomic.Bool
 	closing sync.WaitGroup // writers being given back
@@ -156,8 +157,6 @@ func (e *Elector) awaitElection(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		if mine, _, err := e.ask(ctx); err == nil && mine {
 			return true
-		} else if err != nil {
-			e.Log.Warn("cannot find out who the leader is", zap.Error(err))
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -180,8 +179,12 @@ func (e *Elector) ask(ctx context.Context) (bool, membership.View, error) {
 	defer cancel()
 	v, err := e.View(ctx)
 	if err != nil {
+		if e.silent.Add(1)%10 == 1 { // once, and then twice a minute
+			e.Log.Warn("cannot find out from the broker who the leader is", zap.Error(err))
+		}
 		return false, v, err
 	}
+	e.silent.Store(0)
 	e.view.Store(&v)
 	mine := v.LeaderName == e.Name
 	e.elected.Store(mine)
@@ -296,7 +299,6 @@ func (e *Elector) watch(ctx context.Context, end context.CancelCauseFunc, acquir
 			end(ErrInactive)
 			return
 		case err != nil:
-			e.Log.Warn("cannot find out whether this worker is still the leader", zap.Error(err))
 			if time.Since(answered) > e.Timing.UnknownLimit {
 				end(fmt.Errorf("%w: %w", ErrUnknown, err))
 				return
