@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,6 +54,8 @@ type Fetcher struct {
 	cfg     FetcherConfig
 	service Store        // cfg.Service as a store, or nil
 	http    *http.Client // without credentials of this worker
+
+	directories sync.Mutex // held while directories of instances are made or removed
 }
 
 // NewFetcher checks the configuration and fills in defaults.

@@ -68,7 +68,11 @@ func (f *Fetcher) Local(ctx context.Context, details *pb.FunctionDetails, loc *p
 		mode = 0o755
 	}
 	file := filepath.Join(directory, localName(details, loc))
-	if err := place(ctx, body, file, instanceID, mode); err != nil {
+	err = f.makeDirectory(filepath.Dir(file))
+	if err == nil {
+		err = place(ctx, body, file, instanceID, mode)
+	}
+	if err != nil {
 		return "", fmt.Errorf("fetching package %s: %w", redact(location), err)
 	}
 	return file, nil
@@ -76,9 +80,6 @@ func (f *Fetcher) Local(ctx context.Context, details *pb.FunctionDetails, loc *p
 
 // place writes a file under a temporary name and renames it.
 func place(ctx context.Context, body io.Reader, file string, instanceID int32, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
 	temp := file + "." + strconv.Itoa(int(instanceID)) + "." + uuid.NewString()
 	err := writeFile(temp, mode, func(out *os.File) error {
 		_, err := io.Copy(out, contextReader{ctx, body})
@@ -102,10 +103,25 @@ func (f *Fetcher) Remove(details *pb.FunctionDetails, instanceID int32) error {
 	if err != nil {
 		return err
 	}
+	f.directories.Lock()
+	defer f.directories.Unlock()
 	if err := os.RemoveAll(directory); err != nil {
 		return fmt.Errorf("removing the downloads of %s: %w", pb.FullyQualifiedName(details), err)
 	}
+	// The directories of the function, its namespace and its tenant go with their last instance.
+	for range 3 {
+		if directory = filepath.Dir(directory); os.Remove(directory) != nil {
+			break
+		}
+	}
 	return nil
+}
+
+// makeDirectory makes the directory of an instance, not while Remove takes its parents away.
+func (f *Fetcher) makeDirectory(directory string) error {
+	f.directories.Lock()
+	defer f.directories.Unlock()
+	return os.MkdirAll(directory, 0o755)
 }
 
 // instanceDirectory refuses names that would lead out of the download directory.

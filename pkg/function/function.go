@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/functions-worker/functions-worker/internal/instance"
+	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
 // Exit codes of a function process.
@@ -129,7 +131,16 @@ func parseFlags(args []string, out io.Writer) (*instance.Config, error) {
 		}
 		*path = defaultConfFile
 	}
-	return instance.ParseConfig(*path, *text)
+	config, err := instance.ParseConfig(*path, *text)
+	if err != nil {
+		return nil, err
+	}
+	if config.HealthInterval == 0 { // workers leave it out of the configuration; ours tells it otherwise
+		if seconds, err := strconv.Atoi(os.Getenv(pb.HealthIntervalVariable)); err == nil && seconds > 0 {
+			config.HealthInterval = time.Duration(seconds) * time.Second
+		}
+	}
+	return config, nil
 }
 
 // newLog writes lines for people; LOGGING_LEVEL (debug, info, warn, error) says from which level on.

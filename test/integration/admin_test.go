@@ -75,7 +75,8 @@ func TestPulsarAdmin(t *testing.T) {
 	require.Contains(t, strings.ToLower(w.admin("functions", "delete", "--name", name)), "deleted")
 	require.Contains(t, w.adminFails("functions", "get", "--name", name), "doesn't exist")
 	require.Eventually(t, func() bool { return len(children(t, name)) == 0 }, 20*time.Second, 100*time.Millisecond)
-	require.NoDirExists(t, filepath.Join(w.dir, "download", "public", "default", name), "the downloaded package is removed")
+	downloads := filepath.Join(w.dir, "download", "public")
+	require.Eventually(t, func() bool { _, err := os.Stat(downloads); return os.IsNotExist(err) }, 10*time.Second, 50*time.Millisecond, "the downloaded package is removed")
 }
 
 func workerCommands(t *testing.T, w *worker, name string) {

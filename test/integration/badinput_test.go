@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 		"download of a climbing path": {method: "GET", path: "/admin/v3/functions/download?path=../../../etc/passwd", wantStatus: 400},
 		"download of a local file":    {method: "GET", path: "/admin/v3/functions/download?path=file:///etc/passwd", wantStatus: 400},
 		"an instance id out of range": {method: "GET", path: "/admin/v3/functions/public/default/nosuch/99/status", wantStatus: 404, wantReason: "Function nosuch doesn't exist"},
-		"an instance id of letters":   {method: "GET", path: "/admin/v3/functions/public/default/nosuch/x/status", wantStatus: 400},
+		"an instance id of letters":   {method: "GET", path: "/admin/v3/functions/public/default/nosuch/x/status", wantStatus: 404},
 		"empty segments":              {method: "GET", path: "/admin/v3/functions//default/x", wantStatus: 404},
 		"a class that is not there":   {parts: []part{{"functionConfig", "", json, functionConfig("bad", "no.such.Class")}, {"data", "x.jar", binary, zipWith("a.txt", "a")}}, wantStatus: 400, wantReason: "no.such.Class"},
 	}
@@ -140,6 +140,8 @@ func TestBadInput(t *testing.T) {
 		status, answer = request(http.MethodGet, w.url+"/admin/v3/functions/public/default/bad/7/status", "", nil)
 		require.Equal(t, 400, status, "%s", answer)
 		require.Contains(t, string(answer), "Function bad doesn't have instance with id 7")
+		status, answer = request(http.MethodGet, w.url+"/admin/v3/functions/public/default/bad/x/status", "", nil)
+		require.Equal(t, 400, status, "%s", answer)
 		status, _ = request(http.MethodDelete, w.url+"/admin/v3/functions/public/default/bad", "", nil)
 		require.Equal(t, 204, status)
 	})

@@ -97,6 +97,13 @@ func logs(text string) func(*testing.T, running) {
 	}
 }
 
+// triggers expects this answer of `functions trigger`.
+func triggers(value, want string) func(*testing.T, running) {
+	return func(t *testing.T, r running) {
+		require.Contains(t, r.w.admin("functions", "trigger", "--name", r.name, "--trigger-value", value), want)
+	}
+}
+
 // deploy submits an example through pulsar-admin.
 func deploy(t *testing.T, w *worker, x example) running {
 	t.Helper()
@@ -173,6 +180,7 @@ func TestGoExample(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
 		runExamples(t, w, []example{
 			{name: "go-exclamation", submit: []string{"--go", binary}, send: []string{"a", "b"}, want: []string{"a!", "b!"}},
+			{name: "go-trigger", submit: []string{"--go", binary}, send: []string{"q"}, want: []string{"q!"}, check: triggers("r", "r!")},
 			{name: "go-logging", submit: []string{"--go", binary}, send: []string{"q"}, want: []string{"q!"}, check: logs("q")},
 		})
 	})
