@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"strconv"
 )
 
 func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
@@ -101,6 +100,5 @@ func threads() uint64 {
 	if sample[0].Value.Kind() == metrics.KindUint64 {
 		return sample[0].Value.Uint64()
 	}
-	n, _ := strconv.ParseUint(strconv.Itoa(runtime.NumGoroutine()), 10, 64)
-	return n
+	return uint64(runtime.NumGoroutine())
 }

@@ -70,10 +70,10 @@ func (p *PulsarTrigger) Trigger(ctx context.Context, req TriggerRequest) (result
 	return result, err == nil, err
 }
 
-// send publishes the data, unbatched, so that its id names one entry.
+// send publishes the data, unbatched, so that its id names one entry; ctx is the only deadline.
 func (p *PulsarTrigger) send(ctx context.Context, name string, req TriggerRequest) (pulsar.MessageID, error) {
 	producer, err := await(ctx, &p.late, func() (pulsar.Producer, error) {
-		return p.client.CreateProducer(pulsar.ProducerOptions{Topic: req.Topic, Name: name, DisableBatching: true})
+		return p.client.CreateProducer(pulsar.ProducerOptions{Topic: req.Topic, Name: name, DisableBatching: true, SendTimeout: -1})
 	}, pulsar.Producer.Close)
 	if err != nil && strings.Contains(err.Error(), "IncompatibleSchema") {
 		return nil, failf(http.StatusBadRequest, "Failed to serialize input with error: %v. Please checkif input data conforms with the schema of the input topic.", err)
