@@ -19,11 +19,12 @@ func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.S
 	if cfg.HTTPRequestsLimitEnabled {
 		limits.RequestsPerSecond = cfg.HTTPRequestsMaxPerSecond
 	}
+	a.trigger = api.NewPulsarTrigger(a.client, a.admin, cfg.WorkerID)
 	return api.New(api.Options{
 		Cluster: a.node, Instances: a.supervisor, Runtime: a.factory, Broker: a.admin,
 		Store: api.StorePackages(f.store), Packages: api.OpenPackages(f.fetcher), URLs: f.urls, Catalog: builtins{f.catalog},
 		Codecs:  api.Codecs(options),
-		Trigger: api.NewPulsarTrigger(a.client, a.admin, cfg.WorkerID), Metrics: page, Peers: peers, Log: a.log.Named("api"),
+		Trigger: a.trigger, Metrics: page, Peers: peers, Log: a.log.Named("api"),
 		Version: pulsarVersion, FunctionsName: cfg.PulsarFunctionsCluster, PeerTLS: cfg.Computed.TLS,
 		PeerTimeout: cfg.Go.InstanceCallTimeout + 2*time.Second, PackageManagement: cfg.FunctionsWorkerEnablePackageManagement,
 		UploadBuiltins: cfg.UploadBuiltinSinksSources, TempDir: f.temp, MaxPackageSize: int64(cfg.Go.MaxPackageSize), Limits: limits,

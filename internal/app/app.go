@@ -42,6 +42,7 @@ type App struct {
 	factory    runtime.Factory
 	supervisor *supervisor.Supervisor
 	api        *api.Server
+	trigger    *api.PulsarTrigger
 	metrics    *metrics.Worker
 	sweeper    sweeper // nil when the store leaves nothing behind
 	started    time.Time
@@ -207,6 +208,9 @@ func (a *App) peerAddresses(ctx context.Context) ([]string, error) {
 }
 
 func (a *App) close() {
+	if a.trigger != nil {
+		a.trigger.Close()
+	}
 	if a.client != nil {
 		a.client.Close()
 	}

@@ -19,7 +19,7 @@ func TestPulsarAdmin(t *testing.T) {
 	outputs := subscribe(t, e, out)
 
 	require.Contains(t, w.admin("functions", "create", "--name", name, "--jar", e.examplesJar(), "--classname", javaExample("ExclamationFunction"),
-		"--inputs", in, "--output", out), "Created successfully")
+		"--inputs", in, "--output", out, "--subs-position", "Earliest"), "Created successfully")
 	w.awaitRunning(name, 1, 60*time.Second)
 
 	var config map[string]any

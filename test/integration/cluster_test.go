@@ -63,7 +63,7 @@ func instancesOn(base, text, worker string) int { return len(assignments(base, t
 // createGo submits the Go example, which starts in no time, through the REST API that pulsar-admin uses.
 func createGo(t *testing.T, w *worker, binary, name, in, out string, parallelism int) {
 	t.Helper()
-	w.admin("functions", "create", "--name", name, "--go", binary, "--inputs", in, "--output", out, "--parallelism", fmt.Sprint(parallelism))
+	w.admin("functions", "create", "--name", name, "--go", binary, "--inputs", in, "--output", out, "--subs-position", "Earliest", "--parallelism", fmt.Sprint(parallelism))
 }
 
 // TestTwoWorkers: functions spread, either answers for the other, a killed leader or owner is replaced, rebalance and
@@ -184,7 +184,7 @@ func TestMixedCluster(t *testing.T) {
 	createGo(t, ours, binary, name, in, out, 2)
 	viaJava, jin, jout := unique("mixed-java"), topic("mixed-in"), topic("mixed-out")
 	javaOutputs := subscribe(t, e, jout)
-	java.admin("functions", "create", "--name", viaJava, "--jar", e.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", jin, "--output", jout, "--parallelism", "2")
+	java.admin("functions", "create", "--name", viaJava, "--jar", e.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", jin, "--output", jout, "--subs-position", "Earliest", "--parallelism", "2")
 	for _, w := range []*worker{ours, java} {
 		w.awaitRunning(name, 2, 90*time.Second)
 		w.awaitRunning(viaJava, 2, 90*time.Second)

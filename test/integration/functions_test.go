@@ -108,7 +108,8 @@ func triggers(value, want string) func(*testing.T, running) {
 func deploy(t *testing.T, w *worker, x example) running {
 	t.Helper()
 	r := running{w: w, name: unique(x.name), in: topic(x.name + "-in")}
-	args := append([]string{"functions", "create", "--tenant", "public", "--namespace", "default", "--name", r.name}, x.submit...)
+	// Instances report that they run before they have subscribed, so they start at the earliest message.
+	args := append([]string{"functions", "create", "--tenant", "public", "--namespace", "default", "--name", r.name, "--subs-position", "Earliest"}, x.submit...)
 	if x.name == "serde" {
 		args = append(args, "--custom-serde-inputs", `{"`+r.in+`":"`+javaExample("serde.CustomObjectSerde")+`"}`)
 	} else {

@@ -14,7 +14,7 @@ import (
 // exclamation submits the Java example with these topics through the REST API's own client.
 func exclamation(t *testing.T, w *worker, name, in, out string, more ...string) {
 	t.Helper()
-	args := []string{"functions", "create", "--name", name, "--jar", w.env.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", in, "--output", out}
+	args := []string{"functions", "create", "--name", name, "--jar", w.env.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", in, "--output", out, "--subs-position", "Earliest"}
 	w.admin(append(args, more...)...)
 }
 
@@ -29,7 +29,7 @@ func TestKilledWorker(t *testing.T) {
 	exclamation(t, w, java, in, out)
 	goIn, goOut := topic("killed-go-in"), topic("killed-go-out")
 	goOutputs := subscribe(t, e, goOut)
-	w.admin("functions", "create", "--name", golang, "--go", goBinary, "--inputs", goIn, "--output", goOut, "--parallelism", "2")
+	w.admin("functions", "create", "--name", golang, "--go", goBinary, "--inputs", goIn, "--output", goOut, "--subs-position", "Earliest", "--parallelism", "2")
 	w.awaitRunning(java, 1, 60*time.Second)
 	w.awaitRunning(golang, 2, 60*time.Second)
 
