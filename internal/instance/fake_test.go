@@ -95,7 +95,6 @@ type fakeConsumer struct {
 	mu            sync.Mutex
 	next          int64
 	acked, nacked []string
-	events        []string
 	closed        bool
 	ackErr        error
 }

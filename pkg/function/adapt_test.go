@@ -85,16 +85,17 @@ func TestRefusedForms(t *testing.T) {
 		handler any
 		want    string
 	}{
-		"nil":                  {want: "the handler is nil"},
-		"no function":          {handler: 1, want: "the handler is a int, not a function"},
-		"nil function":         {handler: (func())(nil), want: "nil func()"},
-		"three arguments":      {handler: func(context.Context, []byte, int) {}, want: "it takes 3 arguments"},
-		"input first":          {handler: func([]byte, context.Context) {}, want: "the first is []uint8 and not context.Context"},
-		"two contexts":         {handler: func(context.Context, context.Context) {}, want: "second argument is a context.Context"},
-		"variadic":             {handler: func(...[]byte) {}, want: "variable number"},
-		"three results":        {handler: func() (int, int, error) { return 0, 0, nil }, want: "it returns 3 values"},
-		"no error":             {handler: func() []byte { return nil }, want: "its last return value is []uint8 and not error"},
-		"error first":          {handler: func() (error, []byte) { return nil, nil }, want: "not error"}, //nolint:staticcheck // the point of the test
+		"nil":             {want: "the handler is nil"},
+		"no function":     {handler: 1, want: "the handler is a int, not a function"},
+		"nil function":    {handler: (func())(nil), want: "nil func()"},
+		"three arguments": {handler: func(context.Context, []byte, int) {}, want: "it takes 3 arguments"},
+		"input first":     {handler: func([]byte, context.Context) {}, want: "the first is []uint8 and not context.Context"},
+		"two contexts":    {handler: func(context.Context, context.Context) {}, want: "second argument is a context.Context"},
+		"variadic":        {handler: func(...[]byte) {}, want: "variable number"},
+		"three results":   {handler: func() (int, int, error) { return 0, 0, nil }, want: "it returns 3 values"},
+		"no error":        {handler: func() []byte { return nil }, want: "its last return value is []uint8 and not error"},
+		//lint:ignore ST1008 an error that is not last is the point of the test
+		"error first":          {handler: func() (error, []byte) { return nil, nil }, want: "not error"},
 		"a channel":            {handler: func(chan int) {}, want: "its input: chan int cannot be read from or written as JSON"},
 		"a channel in a field": {handler: func() (struct{ C chan int }, error) { return struct{ C chan int }{}, nil }, want: "field C of"},
 		"a message as input":   {handler: func(*Message) {}, want: "its input is a *Message"},

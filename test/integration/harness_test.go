@@ -229,14 +229,6 @@ func (w *worker) get(path string) (int, []byte) {
 	return request(http.MethodGet, w.url+path, "", nil)
 }
 
-// getJSON asks the worker and decodes the answer, which must be a 200.
-func (w *worker) getJSON(path string, into any) {
-	w.t.Helper()
-	status, body := w.get(path)
-	require.Equal(w.t, http.StatusOK, status, "GET %s: %s", path, body)
-	require.NoError(w.t, json.Unmarshal(body, into), "GET %s: %s", path, body)
-}
-
 func request(method, url, contentType string, body io.Reader) (int, []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
