@@ -4,42 +4,29 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/functions-worker/functions-worker/internal/archive"
+	"github.com/functions-worker/functions-worker/internal/catalog"
 )
 
 // anyKind stands for all kinds where a list or a download is not about one of them.
 const anyKind Kind = -1
-
-// connectorView and functionView are the JSON of definitions, null where a definition says nothing.
-type connectorView struct {
-	Name              string  `json:"name"`
-	Description       *string `json:"description"`
-	SourceClass       *string `json:"sourceClass"`
-	SinkClass         *string `json:"sinkClass"`
-	SourceConfigClass *string `json:"sourceConfigClass"`
-	SinkConfigClass   *string `json:"sinkConfigClass"`
-}
-
-type functionView struct {
-	Name          string  `json:"name"`
-	Description   *string `json:"description"`
-	FunctionClass *string `json:"functionClass"`
-}
 
 func offers(class *string) bool { return class != nil && *class != "" }
 
 // listConnectors answers the built-in connectors that offer the given kind, ordered by name; anyone may ask.
 func (s *Server) listConnectors(k Kind) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		answer := []connectorView{}
+		answer := []catalog.ConnectorDefinition{}
 		if s.opts.Catalog != nil {
 			for _, d := range s.opts.Catalog.Connectors() {
 				if (k == Sink && !offers(d.SinkClass)) || (k == Source && !offers(d.SourceClass)) {
 					continue
 				}
-				answer = append(answer, connectorView(d))
+				answer = append(answer, d)
 			}
 		}
-		slices.SortFunc(answer, func(a, b connectorView) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortFunc(answer, func(a, b catalog.ConnectorDefinition) int { return strings.Compare(a.Name, b.Name) })
 		writeJSON(w, http.StatusOK, answer)
 		return nil
 	}
@@ -49,13 +36,13 @@ func (s *Server) listFunctions(w http.ResponseWriter, r *http.Request) error {
 	if err := s.allow(r, Access{Right: RightSuperuser}); err != nil {
 		return err
 	}
-	answer := []functionView{}
+	answer := []catalog.FunctionDefinition{}
 	if s.opts.Catalog != nil {
 		for _, d := range s.opts.Catalog.Functions() {
-			answer = append(answer, functionView(d))
+			answer = append(answer, d)
 		}
 	}
-	slices.SortFunc(answer, func(a, b functionView) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(answer, func(a, b catalog.FunctionDefinition) int { return strings.Compare(a.Name, b.Name) })
 	writeJSON(w, http.StatusOK, answer)
 	return nil
 }
@@ -67,10 +54,10 @@ func (s *Server) configDefinition(k Kind) handler {
 		if err != nil {
 			return err
 		}
-		var fields []ConfigField
+		var fields []archive.ConfigField
 		declared := false
 		if s.opts.Catalog != nil {
-			if fields, declared, err = s.opts.Catalog.ConfigFields(k, name); err != nil {
+			if fields, declared, err = s.opts.Catalog.ConfigFields(k == Source, name); err != nil {
 				return fail(http.StatusInternalServerError, err.Error())
 			}
 		}
@@ -78,7 +65,7 @@ func (s *Server) configDefinition(k Kind) handler {
 			return failf(http.StatusNotFound, "builtin %s does not exist", kindName(k))
 		}
 		if fields == nil {
-			fields = []ConfigField{}
+			fields = []archive.ConfigField{}
 		}
 		writeJSON(w, http.StatusOK, fields)
 		return nil

@@ -29,6 +29,7 @@ type codec[C any] struct {
 	transform func(c *C) *string
 	needs     func(c *C) bool // validation reads the package
 	uses      func(c *C)      // an update brings a package; nil: nothing to do
+	asNew     func(c *C)      // a config made of details that a client sent; nil: nothing to do
 }
 
 // config is a parsed config with its codec.
@@ -125,7 +126,11 @@ func (k *codec[C]) DecodeDetails(data []byte) (Config, error) {
 		}
 		return nil, fmt.Errorf("the functionDetails part cannot be read: %w", err)
 	}
-	return k.wrap(k.of(details))
+	c, err := k.of(details)
+	if err == nil && k.asNew != nil {
+		k.asNew(c)
+	}
+	return k.wrap(c, err)
 }
 
 func functionCodec(o component.Options) Codec {
@@ -143,7 +148,8 @@ func functionCodec(o component.Options) Codec {
 			o.Infer(&inferred)
 			return inferred.Runtime == component.Java
 		},
-		uses: (*C).UsePackage,
+		uses:  (*C).UsePackage,
+		asNew: (*C).AsNew,
 	}
 }
 

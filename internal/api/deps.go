@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/functions-worker/functions-worker/internal/archive"
+	"github.com/functions-worker/functions-worker/internal/catalog"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -77,39 +79,16 @@ type URLRules interface {
 
 // Catalog lists the built-in connectors and functions of this worker's disk.
 type Catalog interface {
-	Connectors() []ConnectorDefinition
-	Functions() []FunctionDefinition
+	Connectors() []catalog.ConnectorDefinition
+	Functions() []catalog.FunctionDefinition
 	// ConnectorFile and FunctionFile give the local archive of a built-in.
 	ConnectorFile(name string) (path string, ok bool)
 	FunctionFile(name string) (path string, ok bool)
-	// ConfigFields describes the config class of a built-in connector; false when it declares none.
-	ConfigFields(kind Kind, name string) ([]ConfigField, bool, error)
+	// ConfigFields describes the class that configures a built-in connector as a source or as a sink; false when it
+	// declares none.
+	ConfigFields(source bool, name string) ([]archive.ConfigField, bool, error)
 	ReloadConnectors() error
 	ReloadFunctions() error
-}
-
-// ConnectorDefinition is one built-in connector (rest-api contract, section 9.7); empty texts are written as null.
-type ConnectorDefinition struct {
-	Name              string
-	Description       *string
-	SourceClass       *string
-	SinkClass         *string
-	SourceConfigClass *string
-	SinkConfigClass   *string
-}
-
-// FunctionDefinition is one built-in function.
-type FunctionDefinition struct {
-	Name          string
-	Description   *string
-	FunctionClass *string
-}
-
-// ConfigField is one field of a connector's config class.
-type ConfigField struct {
-	FieldName  string            `json:"fieldName"`
-	TypeName   string            `json:"typeName"`
-	Attributes map[string]string `json:"attributes"`
 }
 
 // State is the state store; nil in Options means that none is configured.

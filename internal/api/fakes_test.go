@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/functions-worker/functions-worker/internal/archive"
+	"github.com/functions-worker/functions-worker/internal/catalog"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/component"
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -275,15 +277,15 @@ type fakeCatalog struct {
 
 func str(s string) *string { return &s }
 
-func (f *fakeCatalog) Connectors() []ConnectorDefinition {
-	return []ConnectorDefinition{
+func (f *fakeCatalog) Connectors() []catalog.ConnectorDefinition {
+	return []catalog.ConnectorDefinition{
 		{Name: "zeta", SinkClass: str("z.Sink")},
 		{Name: "data-generator", Description: str("Test"), SourceClass: str("g.Source"), SourceConfigClass: str("g.Config")},
 	}
 }
 
-func (f *fakeCatalog) Functions() []FunctionDefinition {
-	return []FunctionDefinition{{Name: "exclaim", FunctionClass: str("x.Exclaim")}}
+func (f *fakeCatalog) Functions() []catalog.FunctionDefinition {
+	return []catalog.FunctionDefinition{{Name: "exclaim", FunctionClass: str("x.Exclaim")}}
 }
 
 func (f *fakeCatalog) ConnectorFile(name string) (string, bool) {
@@ -294,9 +296,9 @@ func (f *fakeCatalog) FunctionFile(name string) (string, bool) {
 	return f.file, name == "exclaim" && f.file != ""
 }
 
-func (f *fakeCatalog) ConfigFields(kind Kind, name string) ([]ConfigField, bool, error) {
-	if kind == Source && name == "data-generator" {
-		return []ConfigField{{FieldName: "sleep", TypeName: "long", Attributes: map[string]string{}}}, true, nil
+func (f *fakeCatalog) ConfigFields(source bool, name string) ([]archive.ConfigField, bool, error) {
+	if source && name == "data-generator" {
+		return []archive.ConfigField{{FieldName: "sleep", TypeName: "long", Attributes: map[string]string{}}}, true, nil
 	}
 	return nil, false, nil
 }

@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
 
+	"github.com/functions-worker/functions-worker/internal/packages"
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
@@ -49,7 +49,7 @@ func checkStorePath(path string) error {
 		bad = bad || part == ".." || part == "."
 	}
 	if bad {
-		return failf(http.StatusBadRequest, "The path %q cannot hold a package", path)
+		return failf(http.StatusBadRequest, "The path %q is not the path of a package", path)
 	}
 	return nil
 }
@@ -67,6 +67,11 @@ func (s *Server) downloadByPath(w http.ResponseWriter, r *http.Request) error {
 	}
 	if path == "" {
 		return fail(http.StatusBadRequest, "The query parameter path is not given")
+	}
+	if !isHTTP(path) && !isFile(path) && !isBuiltin(path) && !isPackageURL(path) {
+		if err := checkStorePath(path); err != nil {
+			return err
+		}
 	}
 	return s.stream(w, r, anyKind, &pb.PackageLocationMetaData{PackagePath: path}, s.opts.URLs.Allowed(false, path) || s.opts.URLs.Allowed(true, path))
 }
@@ -100,14 +105,17 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, k Kind, loc *pb.
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	if r.Header.Get(packages.PeerHeader) != "" { // two workers that both lack it would ask each other in circles
+		ctx = packages.WithoutPeers(ctx)
+	}
 	body, err := s.opts.Packages.Open(ctx, k, loc)
 	if err != nil {
 		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", path, err)
 	}
 	defer body.Close()
 	first := make([]byte, 64<<10)
-	n, err := io.ReadFull(body, first)
-	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+	n, err := readFirst(body, first)
+	if err != nil && err != io.EOF {
 		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", path, err)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -125,6 +133,17 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, k Kind, loc *pb.
 		}
 	}
 	return nil
+}
+
+// readFirst fills buf. Unlike io.ReadFull it gives a shorter source's own error: io.EOF is its end, and
+// io.ErrUnexpectedEOF a source that broke off.
+func readFirst(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var read int
+		read, err = r.Read(buf[n:])
+		n += read
+	}
+	return n, err
 }
 
 // onlyWriter hides ReadFrom, so that every write passes through the recorder and its deadline.

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/functions-worker/functions-worker/internal/cluster"
+	"github.com/functions-worker/functions-worker/internal/packages"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/stretchr/testify/require"
 )
@@ -45,9 +47,9 @@ func TestUploadAndDownload(t *testing.T) {
 		"no path":    {[]part{{name: "data", file: "a", value: "x"}}, "Function Package is not provided null"},
 		"empty path": {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: ""}}, "Function Package is not provided "},
 		"no data":    {[]part{{name: "path", value: "p"}}, "Function Package is not provided p"},
-		"traversal":  {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "a/../../b"}}, `The path "a/../../b" cannot hold a package`},
-		"absolute":   {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "/etc/passwd"}}, `The path "/etc/passwd" cannot hold a package`},
-		"URL":        {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "http://x/y"}}, `The path "http://x/y" cannot hold a package`},
+		"traversal":  {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "a/../../b"}}, `The path "a/../../b" is not the path of a package`},
+		"absolute":   {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "/etc/passwd"}}, `The path "/etc/passwd" is not the path of a package`},
+		"URL":        {[]part{{name: "data", file: "a", value: "x"}, {name: "path", value: "http://x/y"}}, `The path "http://x/y" is not the path of a package`},
 	} {
 		t.Run(name, func(t *testing.T) { f.wantReason(f.send(http.MethodPost, up, tc.parts...), 400, tc.reason) })
 	}
@@ -69,9 +71,46 @@ func (n failingSource) Open(context.Context, Kind, *pb.PackageLocationMetaData) 
 	return io.NopCloser(failing{bytes.NewReader(make([]byte, int(n)))}), nil
 }
 
+// brokenOff is a small package of which the end is missing.
+type brokenOff struct{}
+
+func (brokenOff) Open(context.Context, Kind, *pb.PackageLocationMetaData) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("begin"), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
+}
+
+func TestDownloadOfWhatIsNoPackage(t *testing.T) {
+	f := newFixture(t)
+	for _, path := range []string{"a/../b", "../x", "./x", "/etc/passwd", "a/b%00c", "a%0Ab", `a\..\b`} {
+		rec := f.do("GET", "/admin/v3/functions/download?path="+path)
+		require.Equal(t, 400, rec.Code, path)
+		require.Contains(t, rec.Body.String(), "is not the path of a package")
+	}
+	f.wantReason(f.do("GET", "/admin/v3/functions/download?path=file:///etc/passwd"), 400, "Invalid package url: file:///etc/passwd")
+}
+
+func TestDownloadForAPeerAsksNoPeer(t *testing.T) {
+	store, err := packages.NewFileStore(t.TempDir())
+	require.NoError(t, err)
+	urls, err := packages.NewURLPolicy(packages.URLPolicyConfig{})
+	require.NoError(t, err)
+	asked := 0
+	fetcher, err := packages.NewFetcher(packages.FetcherConfig{Store: store, URLs: urls, DownloadDirectory: t.TempDir(), Peers: func(context.Context) ([]string, error) {
+		asked++
+		return nil, nil
+	}})
+	require.NoError(t, err)
+	f := newFixture(t, func(o *Options) { o.Packages = OpenPackages(fetcher) })
+	require.Equal(t, 500, f.do("GET", "/admin/v3/functions/download?path=public/default/f/x").Code)
+	require.Equal(t, 1, asked)
+	require.Equal(t, 500, f.do("GET", "/admin/v3/functions/download?path=public/default/f/x", packages.PeerHeader, "1").Code)
+	require.Equal(t, 1, asked)
+}
+
 func TestDownloadThatFails(t *testing.T) {
 	early := newFixture(t, func(o *Options) { o.Packages = failingSource(10) })
 	early.wantReason(early.do("GET", "/admin/v3/functions/download?path=x"), 500, "The package x cannot be read: the store went away")
+	broken := newFixture(t, func(o *Options) { o.Packages = brokenOff{} })
+	broken.wantReason(broken.do("GET", "/admin/v3/functions/download?path=x"), 500, "The package x cannot be read: unexpected EOF")
 	late := newFixture(t, func(o *Options) { o.Packages = failingSource(1 << 20) })
 	require.PanicsWithValue(t, http.ErrAbortHandler, func() { late.do("GET", "/admin/v3/functions/download?path=x") }, "the connection is cut")
 }
