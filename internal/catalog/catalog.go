@@ -99,7 +99,7 @@ func (c *Catalog) scan(what, directory string, wanted func(archive.Definition) b
 	}
 	entries, err := os.ReadDir(absolute) // sorted
 	if errors.Is(err, fs.ErrNotExist) {
-		log.Warn("the directory of built-ins does not exist")
+		log.Info("there are no built-ins: the directory does not exist")
 		return found, nil
 	}
 	if err != nil {
