@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/functions-worker/functions-worker/internal/config"
+)
+
+func load(t *testing.T, more string) *config.Worker {
+	t.Helper()
+	text := fmt.Sprintf(`
+workerId: w
+workerHostname: localhost
+workerPort: 6750
+pulsarServiceUrl: pulsar://127.0.0.1:1
+pulsarWebServiceUrl: http://127.0.0.1:1
+pulsarFunctionsNamespace: public/functions
+pulsarFunctionsCluster: standalone
+functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory
+downloadDirectory: %[1]s/download
+goWorker: {tempDirectory: %[1]s}
+%[2]s`, t.TempDir(), more)
+	cfg, _, err := config.Load(config.Sources{Content: []byte(text), Env: []string{}})
+	require.NoError(t, err)
+	return cfg
+}
+
+func TestSupportedRefusesWhatThisWorkerCannotDo(t *testing.T) {
+	require.NoError(t, Supported(load(t, "")))
+	tests := map[string]struct{ more, want string }{
+		"thread runtime": {"functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory", "functionRuntimeFactoryClassName"},
+		"proxy protocol": {"webServiceHaProxyProtocolEnabled: true", "webServiceHaProxyProtocolEnabled"},
+		"authentication": {"authenticationEnabled: true\nauthenticationProviders: [org.apache.pulsar.broker.authentication.AuthenticationProviderToken]\nproperties: {tokenSecretKey: 'data:;base64,c2VjcmV0'}", "authenticationEnabled"},
+		"authorization":  {"authorizationEnabled: true", "authorizationEnabled"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorContains(t, Supported(load(t, tc.more)), tc.want)
+		})
+	}
+}
+
+// TestStopWhileWaitingForTheBroker: a worker whose broker is away ends at once when it is asked to, and leaves nothing behind.
+func TestStopWhileWaitingForTheBroker(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	a, err := New(load(t, ""), zaptest.NewLogger(t), time.Now())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	require.NoError(t, a.Run(ctx))
+	require.Less(t, time.Since(start), 5*time.Second)
+}
+
+func TestListenNamesThePort(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	cfg := load(t, "")
+	port := taken.Addr().(*net.TCPAddr).Port
+	cfg.WorkerPort, cfg.Go.ListenAddress = &port, "127.0.0.1"
+	_, err = (&App{cfg: cfg}).listen(t.Context())
+	require.ErrorContains(t, err, fmt.Sprintf("workerPort %d", port))
+}
+
+func TestStackStopsInReverseAndTakesEveryStep(t *testing.T) {
+	var order []string
+	var s stack
+	for _, name := range []string{"first", "second", "third"} {
+		s.push(name, func(context.Context) error {
+			order = append(order, name)
+			if name == "second" {
+				return errors.New("it would not")
+			}
+			return nil
+		})
+	}
+	err := s.run(t.Context(), zaptest.NewLogger(t))
+	require.ErrorContains(t, err, "second: it would not")
+	require.Equal(t, []string{"third", "second", "first"}, order)
+}
