@@ -57,6 +57,8 @@ var (
 	ErrReconnected = errors.New("the connection to the coordination topic was lost in between")
 	// ErrWriterGone: the broker does not know a writer of this worker any more.
 	ErrWriterGone = errors.New("the broker does not list this worker's exclusive producer any more")
+	// ErrWriterLost: the connection behind a writer has gone.
+	ErrWriterLost = errors.New("the connection behind an exclusive producer was lost")
 	// ErrUnknown: the broker did not say for too long who leads.
 	ErrUnknown = errors.New("the broker cannot be asked who the leader is")
 )
@@ -211,6 +213,15 @@ func (e *Elector) term(parent context.Context) error {
 		return err
 	}
 	acquired.Store(true)
+	for _, w := range []rlog.Writer{term.Assignments, term.Metadata} {
+		watching.Go(func() {
+			select {
+			case <-w.Lost():
+				end(ErrWriterLost)
+			case <-ctx.Done():
+			}
+		})
+	}
 	e.Log.Info("this worker is the leader")
 	stop := context.AfterFunc(ctx, func() { term.Fail(context.Cause(ctx)) })
 	defer stop()

@@ -80,6 +80,9 @@ type Writer interface {
 	// those that are not confirmed. Unless the error is ErrRejected, the outcome of the others is unknown, and the caller
 	// must close the writer and read the log to its end before it relies on its own state again.
 	Append(ctx context.Context, records ...Record) ([]ID, error)
+	// Lost is closed when the connection behind the writer has gone: nothing can be appended any more. Being fenced on
+	// a connection that stays shows at the next Append only.
+	Lost() <-chan struct{}
 	// Close gives the log free for another writer. Calling it twice is harmless.
 	Close()
 }

@@ -220,6 +220,9 @@ func (w *memoryWriter) append(r Record) (ID, error) {
 	return e.ID, nil
 }
 
+// Lost is never closed: here the loss of a connection shows at the next Append.
+func (w *memoryWriter) Lost() <-chan struct{} { return nil }
+
 func (w *memoryWriter) Close() {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()

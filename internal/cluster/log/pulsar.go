@@ -30,6 +30,7 @@ func NewPulsar(o PulsarOptions) Log { return &pulsarLog{o} }
 type pulsarLog struct{ PulsarOptions }
 
 func (l *pulsarLog) OpenWriter(ctx context.Context, name string) (Writer, error) {
+	w := &pulsarWriter{lost: make(chan struct{})}
 	p, err := open(ctx, func() (pulsar.Producer, error) {
 		return l.Client.CreateProducer(pulsar.ProducerOptions{
 			Topic:              l.Topic,
@@ -38,7 +39,11 @@ func (l *pulsarLog) OpenWriter(ctx context.Context, name string) (Writer, error)
 			DisableBatching:    true,
 			CompressionType:    pulsar.LZ4,
 			SendTimeout:        sendTimeout,
-			BackOffPolicyFunc:  Backoff,
+			// A producer that reconnects while it is being closed comes to life again at the broker, on a connection that
+			// stays, and keeps everybody out for ever. So it never reconnects: the client asks for the pauses between its
+			// attempts when a connection is lost, which tells us, and then makes none.
+			MaxReconnectToBroker: new(uint),
+			BackOffPolicyFunc:    func() backoff.Policy { w.lose(); return Backoff() },
 		})
 	}, pulsar.Producer.Close)
 	if err != nil {
@@ -47,7 +52,8 @@ func (l *pulsarLog) OpenWriter(ctx context.Context, name string) (Writer, error)
 		}
 		return nil, fmt.Errorf("opening the exclusive producer %s of %s: %w", name, l.Topic, err)
 	}
-	return &pulsarWriter{producer: p}, nil
+	w.producer = p
+	return w, nil
 }
 
 func (l *pulsarLog) OpenReader(ctx context.Context, name string, after ID) (Reader, error) {
@@ -101,8 +107,17 @@ func open[T any](ctx context.Context, create func() (T, error), discard func(T))
 
 type pulsarWriter struct {
 	producer pulsar.Producer
-	once     sync.Once
+	lost     chan struct{}
+	losing   sync.Once
+	closing  sync.Once
 }
+
+func (w *pulsarWriter) lose() { w.losing.Do(func() { close(w.lost) }) }
+
+func (w *pulsarWriter) Lost() <-chan struct{} { return w.lost }
+
+// errLost is what an append meets whose connection has gone.
+var errLost = fmt.Errorf("the connection to the broker was lost: %w", ErrFenced)
 
 func (w *pulsarWriter) Append(ctx context.Context, records ...Record) ([]ID, error) {
 	type outcome struct {
@@ -111,9 +126,16 @@ func (w *pulsarWriter) Append(ctx context.Context, records ...Record) ([]ID, err
 		err   error
 	}
 	ids := make([]ID, len(records))
+	for i := range ids {
+		ids[i] = None
+	}
+	select {
+	case <-w.lost:
+		return ids, fmt.Errorf("appending to %s: %w", w.producer.Topic(), errLost)
+	default:
+	}
 	outcomes := make(chan outcome, len(records)) // the callback runs on the connection's goroutine and must not block
 	for i, r := range records {
-		ids[i] = None
 		payload := r.Payload
 		if payload == nil {
 			payload = []byte{} // compressed with LZ4 an empty value is a body of one byte, as Java writes it
@@ -140,6 +162,8 @@ func (w *pulsarWriter) Append(ctx context.Context, records ...Record) ([]ID, err
 			} else if err != nil && (unknown == nil || errors.Is(err, ErrFenced)) {
 				unknown = err
 			}
+		case <-w.lost:
+			return ids, fmt.Errorf("appending to %s: no confirmation: %w", w.producer.Topic(), errLost)
 		case <-ctx.Done():
 			return ids, fmt.Errorf("appending to %s: no confirmation: %w", w.producer.Topic(), ctx.Err())
 		}
@@ -164,7 +188,7 @@ func sendError(err error) error {
 	}
 }
 
-func (w *pulsarWriter) Close() { w.once.Do(w.producer.Close) }
+func (w *pulsarWriter) Close() { w.closing.Do(w.producer.Close) }
 
 type pulsarReader struct {
 	reader pulsar.Reader
