@@ -181,64 +181,6 @@ func TestResultOfTheRightInput(t *testing.T) {
 	}
 }
 
-// memoryState is a State of one function.
-type memoryState map[string][]byte
-
-func (m memoryState) Get(_ context.Context, _, _, name, key string) ([]byte, *int64, int64, error) {
-	if name != "f" {
-		return nil, nil, 0, ErrNoStateTable
-	}
-	value, ok := m[key]
-	if !ok {
-		return nil, nil, 0, ErrNoStateKey
-	}
-	return value, nil, 3, nil
-}
-
-func (m memoryState) Put(_ context.Context, _, _, name, key string, value []byte) error {
-	if name != "f" {
-		return ErrNoStateTable
-	}
-	m[key] = value
-	return nil
-}
-
-func (m memoryState) Cleanup(context.Context, string, string, string) error { clear(m); return nil }
-
-func TestState(t *testing.T) {
-	off := newFixture(t)
-	off.wantReason(off.do("GET", one+"/state/k"), 503, textNoStateStore)
-	off.wantReason(off.send("POST", one+"/state/k", part{name: "state", value: "{}"}), 503, textNoStateStore)
-
-	f := newFixture(t, func(o *Options) { o.State = memoryState{} })
-	put := func(key, json string) (int, string) {
-		rec := f.send("POST", one+"/state/"+key, part{name: "state", value: json, contentType: "application/json"})
-		return rec.Code, rec.Body.String()
-	}
-	for key, json := range map[string]string{
-		"text":  `{"key":"text","stringValue":"hi","version":9,"unknown":1}`,
-		"eight": `{"key":"eight","stringValue":"12345678"}`,
-		"num":   `{"key":"num","numberValue":258}`,
-		"bytes": `{"key":"bytes","byteValue":"/w==","stringValue":"x"}`,
-		"a/b":   `{"key":"a/b","stringValue":"x"}`,
-	} {
-		code, body := put(strings.ReplaceAll(key, "/", "%2F"), json)
-		require.Equal(t, 204, code, body)
-	}
-	f.want(f.do("GET", one+"/state/text"), 200, `{"key":"text","stringValue":"hi","byteValue":null,"numberValue":null,"version":3}`)
-	f.want(f.do("GET", one+"/state/eight"), 200, `{"key":"eight","stringValue":"12345678","byteValue":null,"numberValue":3544952156018063160,"version":3}`)
-	f.want(f.do("GET", one+"/state/bytes"), 200, `{"key":"bytes","stringValue":null,"byteValue":"/w==","numberValue":null,"version":3}`)
-	f.want(f.do("GET", one+"/state/a%2Fb"), 200, `{"key":"a/b","stringValue":"x","byteValue":null,"numberValue":null,"version":3}`)
-	require.Contains(t, f.do("GET", one+"/state/num").Body.String(), `"numberValue":258`)
-	f.want(f.do("GET", "/admin/v2/functions/public/default/f/state/num"), 200, "value : 258, version : 3")
-	f.wantReason(f.do("GET", one+"/state/nosuch"), 404, "key 'nosuch' doesn't exist.")
-	f.wantReason(f.do("GET", one+"x/state/k"), 404, "'fx' is not found")
-	for json, want := range map[string]int{`{"key":"other","stringValue":"x"}`: 400, `{"key":"k"}`: 500, `{`: 400, `{"key":"k","byteValue":"??"}`: 400} {
-		code, body := put("k", json)
-		require.Equal(t, want, code, body)
-	}
-}
-
 func TestLegacyFunctions(t *testing.T) {
 	f := newFixture(t)
 	const v2 = "/admin/v2/functions/public/default/f"

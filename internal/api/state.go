@@ -9,14 +9,16 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/functions-worker/functions-worker/internal/state"
 )
 
 // Errors of a State.
 var (
 	// ErrNoStateTable: nothing was ever stored for the function.
-	ErrNoStateTable = errors.New("no state of this function")
+	ErrNoStateTable = state.ErrNoTable
 	// ErrNoStateKey: the key has no value.
-	ErrNoStateKey = errors.New("no value of this key")
+	ErrNoStateKey = state.ErrNoKey
 )
 
 // functionState is FunctionState of rest-api contract, section 9.7.
@@ -47,55 +49,72 @@ func (s *Server) getState(legacy bool) handler {
 		if err != nil {
 			return err
 		}
-		value, number, version, err := s.opts.State.Get(r.Context(), t.tenant, t.namespace, t.name, key)
-		switch {
-		case errors.Is(err, ErrNoStateTable):
-			return failf(http.StatusNotFound, "'%s' is not found", t.name)
-		case errors.Is(err, ErrNoStateKey):
-			return failf(http.StatusNotFound, "key '%s' doesn't exist.", key)
-		case err != nil:
+		if err := s.knownToState(t); err != nil {
 			return err
 		}
-		state := stateView(key, value, number, version)
+		value, number, version, err := s.opts.State.Get(r.Context(), t.tenant, t.namespace, t.name, key)
+		switch {
+		case errors.Is(err, ErrNoStateTable), errors.Is(err, ErrNoStateKey):
+			return failf(http.StatusNotFound, "key '%s' doesn't exist.", key)
+		case err != nil:
+			return stateError(err)
+		}
+		view := stateView(key, value, number, version)
 		if !legacy {
-			writeJSON(w, http.StatusOK, state)
+			writeJSON(w, http.StatusOK, view)
 			return nil
 		}
-		writeText(w, r, legacyState(state))
+		writeText(w, r, legacyState(view))
 		return nil
 	}
+}
+
+// knownToState asks the metadata and not the store, whose table is only made by the first value. Any kind of component
+// will do.
+func (s *Server) knownToState(t target) error {
+	if _, ok := s.opts.Cluster.Function(t.tenant, t.namespace, t.name); !ok {
+		return failf(http.StatusNotFound, "'%s' is not found", t.name)
+	}
+	return nil
+}
+
+func stateError(err error) error {
+	if errors.Is(err, state.ErrLimit) {
+		return fail(http.StatusRequestEntityTooLarge, err.Error())
+	}
+	return err
 }
 
 // stateView maps a stored value: a counter is a number, valid UTF-8 a text, anything else bytes; eight bytes are shown
 // as a number too.
 func stateView(key string, value []byte, number *int64, version int64) functionState {
-	state := functionState{Key: key, Version: &version}
+	view := functionState{Key: key, Version: &version}
 	switch {
 	case number != nil:
-		state.NumberValue = number
-		return state
+		view.NumberValue = number
+		return view
 	case utf8.Valid(value):
 		text := string(value)
-		state.StringValue = &text
+		view.StringValue = &text
 	default:
-		state.ByteValue = value
+		view.ByteValue = value
 	}
 	if len(value) == 8 {
 		n := int64(binary.BigEndian.Uint64(value))
-		state.NumberValue = &n
+		view.NumberValue = &n
 	}
-	return state
+	return view
 }
 
-func legacyState(state functionState) string {
+func legacyState(view functionState) string {
 	text := "null"
 	switch {
-	case state.NumberValue != nil:
-		text = strconv.FormatInt(*state.NumberValue, 10)
-	case state.StringValue != nil:
-		text = *state.StringValue
+	case view.NumberValue != nil:
+		text = strconv.FormatInt(*view.NumberValue, 10)
+	case view.StringValue != nil:
+		text = *view.StringValue
 	}
-	return fmt.Sprintf("value : %s, version : %d", text, *state.Version)
+	return fmt.Sprintf("value : %s, version : %d", text, *view.Version)
 }
 
 // putState stores one value (rest-api contract, section 6.6); the version is ignored.
@@ -108,32 +127,32 @@ func (s *Server) putState(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return drainBody(r, err)
 	}
-	var state functionState
+	var given functionState
 	if !f.has("state") {
 		return fail(http.StatusBadRequest, "The state part is not provided")
 	}
-	if err := json.Unmarshal([]byte(strings.TrimSpace(f.text("state"))), &state); err != nil {
+	if err := json.Unmarshal([]byte(strings.TrimSpace(f.text("state"))), &given); err != nil {
 		return failf(http.StatusBadRequest, "The state part is not valid: %v", err)
 	}
-	if state.Key != key {
+	if given.Key != key {
 		return fail(http.StatusBadRequest, "Path key doesn't match key in json")
+	}
+	if err := s.knownToState(t); err != nil {
+		return err
 	}
 	var value []byte
 	switch {
-	case len(state.ByteValue) > 0:
-		value = state.ByteValue
-	case state.StringValue != nil:
-		value = []byte(*state.StringValue)
-	case state.NumberValue != nil:
-		value = binary.BigEndian.AppendUint64(nil, uint64(*state.NumberValue))
+	case len(given.ByteValue) > 0:
+		value = given.ByteValue
+	case given.StringValue != nil:
+		value = []byte(*given.StringValue)
+	case given.NumberValue != nil:
+		value = binary.BigEndian.AppendUint64(nil, uint64(*given.NumberValue))
 	default:
 		return fail(http.StatusInternalServerError, "Invalid state value")
 	}
 	if err := s.opts.State.Put(r.Context(), t.tenant, t.namespace, t.name, key, value); err != nil {
-		if errors.Is(err, ErrNoStateTable) {
-			return failf(http.StatusNotFound, "'%s' is not found", t.name)
-		}
-		return err
+		return stateError(err)
 	}
 	void(w, http.StatusNoContent)
 	return nil
