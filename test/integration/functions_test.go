@@ -47,7 +47,7 @@ func javaExamples(e env) []example {
 		{name: "context", submit: java("ContextFunction"), send: []string{"x", "y"}, noOutput: true, check: processes(2, 0)},
 		{name: "word-count", submit: java("WordCountFunction"), send: []string{"one two"}, noOutput: true, check: processes(0, 1)}, // no state store: a user error
 		{name: "logging", submit: java("LoggingFunction"), send: []string{"x"}, want: []string{"x!"}, check: logs("x")},
-		{name: "serde", submit: java("CustomObjectFunction",
+		{name: "bytes-serde", submit: java("CustomObjectFunction",
 			"--output-serde-classname", javaExample("serde.CustomObjectSerde")), send: []string{bytesOfLong(23)}, want: []string{bytesOfLong(123)}},
 	}
 }
@@ -110,7 +110,7 @@ func deploy(t *testing.T, w *worker, x example) running {
 	r := running{w: w, name: unique(x.name), in: topic(x.name + "-in")}
 	// Instances report that they run before they have subscribed, so they start at the earliest message.
 	args := append([]string{"functions", "create", "--tenant", "public", "--namespace", "default", "--name", r.name, "--subs-position", "Earliest"}, x.submit...)
-	if x.name == "serde" {
+	if x.name == "bytes-serde" {
 		args = append(args, "--custom-serde-inputs", `{"`+r.in+`":"`+javaExample("serde.CustomObjectSerde")+`"}`)
 	} else {
 		args = append(args, "--inputs", r.in)
@@ -121,7 +121,7 @@ func deploy(t *testing.T, w *worker, x example) running {
 		args = append(args, "--output", r.out)
 	}
 	if strings.Contains(x.name, "logging") {
-		r.logTopic = topic(x.name + "-log")
+		r.logTopic = topic("bytes-" + x.name + "-log")
 		args = append(args, "--log-topic", r.logTopic)
 	}
 	require.Contains(t, w.admin(args...), "Created successfully")
