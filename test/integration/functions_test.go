@@ -140,7 +140,7 @@ func runExamples(t *testing.T, w *worker, examples []example) {
 			send(t, w.env, r.in, x.send...)
 			if x.want != nil {
 				require.Equal(t, x.want, r.outputs.texts(len(x.want), 60*time.Second))
-				processes(int64(len(x.want)), 0)(t, r)
+				processes(int64(len(x.send)), 0)(t, r)
 			}
 			if x.check != nil {
 				x.check(t, r)
