@@ -193,6 +193,7 @@ func (w *pulsarWriter) Close() { w.closing.Do(w.producer.Close) }
 type pulsarReader struct {
 	reader pulsar.Reader
 	once   sync.Once
+	asking sync.Mutex // held while the client asks for the last message: closed meanwhile, it would wait for ever
 }
 
 func (r *pulsarReader) Next(ctx context.Context) (Entry, error) {
@@ -205,7 +206,11 @@ func (r *pulsarReader) Next(ctx context.Context) (Entry, error) {
 
 // Last does not use HasNext, which says false on an error as well.
 func (r *pulsarReader) Last(ctx context.Context) (ID, error) {
-	id, err := open(ctx, r.reader.GetLastMessageID, func(pulsar.MessageID) {})
+	id, err := open(ctx, func() (pulsar.MessageID, error) {
+		r.asking.Lock()
+		defer r.asking.Unlock()
+		return r.reader.GetLastMessageID()
+	}, func(pulsar.MessageID) {})
 	if err != nil {
 		return None, fmt.Errorf("asking for the last message of %s: %w", r.reader.Topic(), err)
 	}
@@ -215,7 +220,20 @@ func (r *pulsarReader) Last(ctx context.Context) (ID, error) {
 	return idOf(id), nil
 }
 
-func (r *pulsarReader) Close() { r.once.Do(r.reader.Close) }
+// Close is done at once, or, when a call of Last was given up, as soon as the client's own time-out ends that.
+func (r *pulsarReader) Close() {
+	r.once.Do(func() {
+		if !r.asking.TryLock() {
+			go func() {
+				r.asking.Lock()
+				r.reader.Close()
+			}()
+			return
+		}
+		defer r.asking.Unlock()
+		r.reader.Close()
+	})
+}
 
 // idOf gives an entry that is no batch, or a batch of one, the same position whoever reports it: the producer, the reader
 // and the broker fill in the batch index differently.
