@@ -2,6 +2,7 @@
 BIN     := bin/functions-worker
 PROTOC_GEN_GO      := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+MODULE  := github.com/functions-worker/functions-worker
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: run test check bench build fmt docs proto clean help
@@ -36,6 +37,8 @@ proto: ## Go code from proto/ (needs protoc)
 	GOBIN=$(CURDIR)/.cache/bin go install $(PROTOC_GEN_GO_GRPC)
 	PATH=$(CURDIR)/.cache/bin:$$PATH protoc -I proto --go_out=internal/pb --go_opt=paths=source_relative \
 		--go-grpc_out=internal/pb --go-grpc_opt=paths=source_relative proto/*.proto
+	PATH=$(CURDIR)/.cache/bin:$$PATH protoc -I proto --go_out=. --go_opt=module=$(MODULE) \
+		--go-grpc_out=. --go-grpc_opt=module=$(MODULE) proto/bookkeeper/*.proto
 	cd internal/pb && mv Function.pb.go function.pb.go && mv Request.pb.go request.pb.go && \
 		mv InstanceCommunication.pb.go instance_communication.pb.go && \
 		mv InstanceCommunication_grpc.pb.go instance_communication_grpc.pb.go

@@ -47,7 +47,7 @@ if wants packages || wants integration || wants conformance; then
   scripts/pulsar.sh start "$broker" zookeeper
   # shellcheck disable=SC1091
   source "$broker/env"
-  export PULSAR_HOME PULSAR_TEST_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_TEST_WEB_URL=$PULSAR_WEB_URL
+  export PULSAR_HOME PULSAR_TEST_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_TEST_WEB_URL=$PULSAR_WEB_URL PULSAR_TEST_STATE_URL=bk://127.0.0.1:$STATE_PORT
   export PULSAR_TEST_BROKER=$broker PULSAR_TEST_CONNECTORS=$CACHE/connectors PULSAR_TEST_VENV=$VENV FUNCTIONS_WORKER_BIN=$ROOT/bin/functions-worker
   unset PULSAR_SERVICE_URL PULSAR_WEB_URL
 fi

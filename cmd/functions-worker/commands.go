@@ -81,6 +81,16 @@ func tell(result check.Result, out io.Writer) error {
 // probes looks at the broker with the worker's own clients, where the configuration allows to make them.
 func probes(cfg *config.Worker) check.Probes {
 	p := check.System(cfg)
+	if cfg.StateStorageServiceURL != "" && cfg.Computed.State == config.StateBookKeeper {
+		p.State = func(ctx context.Context) error {
+			store, err := app.NewState(cfg, zap.NewNop())
+			if err != nil || store == nil {
+				return err
+			}
+			defer store.Close()
+			return store.Ping(ctx)
+		}
+	}
 	brokerConfig := app.BrokerConfig(cfg)
 	admin, err := broker.NewAdmin(brokerConfig, zap.NewNop())
 	if err != nil {

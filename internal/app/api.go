@@ -14,19 +14,23 @@ const pulsarVersion = "4.0.8"
 
 func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.Server, error) {
 	cfg := a.cfg
-	options := component.Options{ForwardSourceMessageProperty: cfg.ForwardSourceMessageProperty}
+	codecs := component.Options{ForwardSourceMessageProperty: cfg.ForwardSourceMessageProperty}
 	limits := api.Limits{MaxConcurrentRequests: cfg.MaxConcurrentHTTPRequests, MaxConnections: cfg.MaxHTTPServerConnections}
 	if cfg.HTTPRequestsLimitEnabled {
 		limits.RequestsPerSecond = cfg.HTTPRequestsMaxPerSecond
 	}
 	a.trigger = api.NewPulsarTrigger(a.client, a.admin, cfg.WorkerID)
-	return api.New(api.Options{
+	options := api.Options{
 		Cluster: a.node, Instances: a.supervisor, Runtime: a.factory, Broker: a.admin,
 		Store: api.StorePackages(f.store), Packages: api.OpenPackages(f.fetcher), URLs: f.urls, Catalog: f.catalog,
-		Codecs:  api.Codecs(options),
+		Codecs:  api.Codecs(codecs),
 		Trigger: a.trigger, Metrics: page, Peers: peers, Log: a.log.Named("api"),
 		Version: pulsarVersion, FunctionsName: cfg.PulsarFunctionsCluster, PeerTLS: cfg.Computed.TLS,
 		PeerTimeout: cfg.Go.InstanceCallTimeout + 2*time.Second, PackageManagement: cfg.FunctionsWorkerEnablePackageManagement,
 		UploadBuiltins: cfg.UploadBuiltinSinksSources, TempDir: f.temp, MaxPackageSize: int64(cfg.Go.MaxPackageSize), Limits: limits,
-	})
+	}
+	if a.state != nil { // a nil pointer in the interface would be a store
+		options.State = a.state
+	}
+	return api.New(options)
 }

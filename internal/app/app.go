@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -27,6 +28,7 @@ import (
 	"github.com/functions-worker/functions-worker/internal/config"
 	"github.com/functions-worker/functions-worker/internal/metrics"
 	"github.com/functions-worker/functions-worker/internal/packages"
+	"github.com/functions-worker/functions-worker/internal/state"
 	"github.com/functions-worker/functions-worker/internal/supervisor"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
@@ -43,6 +45,7 @@ type App struct {
 	supervisor *supervisor.Supervisor
 	api        *api.Server
 	trigger    *api.PulsarTrigger
+	state      *state.BookKeeper // nil: functions have no state
 	metrics    *metrics.Worker
 	sweeper    sweeper // nil when the store leaves nothing behind
 	started    time.Time
@@ -74,6 +77,9 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	observed := observer{a.metrics}
 	if a.node, err = a.newNode(peers, observed); err != nil {
 		return nil, fmt.Errorf("making the cluster node: %w", err)
+	}
+	if a.state, err = NewState(cfg, log.Named("state")); err != nil {
+		return nil, err
 	}
 	files, err := a.newFiles(peers)
 	if err != nil {
@@ -108,6 +114,9 @@ func Supported(cfg *config.Worker) error {
 		return errors.New("tlsEnabled: this worker has no HTTPS listener; set tlsEnabled to false and put a proxy in front")
 	case cfg.WorkerPort == nil:
 		return errors.New("workerPort is blank: set the port on which the worker serves, usually 6750")
+	case cfg.StateStorageServiceURL != "" && cfg.Computed.State != config.StateBookKeeper:
+		return fmt.Errorf("stateStorageProviderImplementation: %s is not available in this worker; leave the key blank and name BookKeeper's table service "+
+			"in stateStorageServiceUrl, or leave that blank for functions without state", cfg.StateStorageProviderImplementation)
 	case cfg.WebServiceHaProxyProtocolEnabled:
 		return errors.New("webServiceHaProxyProtocolEnabled: the PROXY protocol is not available in this worker; set it to false")
 	}
@@ -122,6 +131,18 @@ func BrokerConfig(cfg *config.Worker) broker.Config {
 		TrustCertsFile: cfg.Computed.Files.BrokerTrustCerts, UseTLS: cfg.UseTLS,
 		AllowInsecure: cfg.TLSAllowInsecureConnection, HostnameVerification: cfg.TLSEnableHostnameVerification,
 	}
+}
+
+// NewState makes the store of the functions' state, nil when the configuration names none. It uses no network.
+func NewState(cfg *config.Worker, log *zap.Logger) (*state.BookKeeper, error) {
+	if strings.TrimSpace(cfg.StateStorageServiceURL) == "" {
+		return nil, nil
+	}
+	store, err := state.NewBookKeeper(state.Options{URL: cfg.StateStorageServiceURL, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("stateStorageServiceUrl: %w", err)
+	}
+	return store, nil
 }
 
 func (a *App) newNode(peers *http.Client, observer cluster.Observer) (*node.Node, error) {
@@ -210,6 +231,11 @@ func (a *App) peerAddresses(ctx context.Context) ([]string, error) {
 func (a *App) close() {
 	if a.trigger != nil {
 		a.trigger.Close()
+	}
+	if a.state != nil {
+		if err := a.state.Close(); err != nil {
+			a.log.Warn("the client of the state store could not be closed", zap.Error(err))
+		}
 	}
 	if a.client != nil {
 		a.client.Close()

@@ -38,6 +38,7 @@ func TestSupportedRefusesWhatThisWorkerCannotDo(t *testing.T) {
 	require.NoError(t, Supported(load(t, "")))
 	tests := map[string]struct{ more, want string }{
 		"thread runtime": {"functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory", "functionRuntimeFactoryClassName"},
+		"metadata state": {"stateStorageServiceUrl: zk:a:2181\nstateStorageProviderImplementation: org.apache.pulsar.functions.instance.state.PulsarMetadataStateStoreProviderImpl", "stateStorageProviderImplementation"},
 		"proxy protocol": {"webServiceHaProxyProtocolEnabled: true", "webServiceHaProxyProtocolEnabled"},
 		"authentication": {"authenticationEnabled: true\nauthenticationProviders: [org.apache.pulsar.broker.authentication.AuthenticationProviderToken]\nproperties: {tokenSecretKey: 'data:;base64,c2VjcmV0'}", "authenticationEnabled"},
 		"authorization":  {"authorizationEnabled: true", "authorizationEnabled"},
@@ -49,10 +50,22 @@ func TestSupportedRefusesWhatThisWorkerCannotDo(t *testing.T) {
 	}
 }
 
+func TestNewState(t *testing.T) {
+	store, err := NewState(load(t, "stateStorageServiceUrl:"), nil)
+	require.NoError(t, err)
+	require.Nil(t, store)
+	store, err = NewState(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1"), nil)
+	require.NoError(t, err)
+	require.NoError(t, store.Close())
+	_, err = New(load(t, "stateStorageServiceUrl: 'zk://u:secret@127.0.0.1:1'"), zaptest.NewLogger(t), time.Now())
+	require.ErrorContains(t, err, "stateStorageServiceUrl")
+	require.NotContains(t, err.Error(), "secret")
+}
+
 // TestStopWhileWaitingForTheBroker: a worker whose broker is away ends at once when it is asked to, and leaves nothing behind.
 func TestStopWhileWaitingForTheBroker(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	a, err := New(load(t, ""), zaptest.NewLogger(t), time.Now())
+	a, err := New(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1"), zaptest.NewLogger(t), time.Now())
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()

@@ -159,6 +159,16 @@ func checkPackages(ctx context.Context, w *config.Worker, p Probes) []Finding {
 	return []Finding{ok("functionsWorkerEnablePackageManagement", "the broker's packages service answers")}
 }
 
+func checkState(ctx context.Context, _ *config.Worker, p Probes) []Finding {
+	if p.State == nil {
+		return nil
+	}
+	if err := p.State(ctx); err != nil {
+		return []Finding{fail("stateStorageServiceUrl", "start BookKeeper's table service (extraServerComponents of a bookie), correct the URL, or leave the key blank: Java functions do not start without it", "the state store cannot be used: %v", err)}
+	}
+	return []Finding{ok("stateStorageServiceUrl", "the table service answers")}
+}
+
 // splitHosts makes one URL per host of a service URL with several.
 func splitHosts(service string) []string {
 	scheme, rest, found := strings.Cut(strings.TrimSpace(service), "://")

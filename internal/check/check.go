@@ -90,6 +90,8 @@ type Probes struct {
 	Connect func(ctx context.Context) error
 	// Packages asks the broker's packages service, when it is the package store.
 	Packages func(ctx context.Context) error
+	// State asks the table service that keeps the state of functions, when one is configured.
+	State func(ctx context.Context) error
 
 	Run      func(ctx context.Context, name string, args ...string) (output string, err error)
 	FindFile func(name string) (string, error) // a program in PATH
@@ -115,7 +117,7 @@ func Run(ctx context.Context, w *config.Worker, report config.Report, p Probes) 
 		p.Timeout = 20 * time.Second
 	}
 	steps := []step{checkIdentity, checkPorts, checkTLS, checkSecretFiles, checkDirectories, checkJava, checkPython,
-		checkBrokerWeb, checkRights, checkBrokerBinary, checkPackages}
+		checkBrokerWeb, checkRights, checkBrokerBinary, checkPackages, checkState}
 	results := make([][]Finding, len(steps))
 	var group sync.WaitGroup
 	for i, s := range steps {

@@ -158,6 +158,11 @@ func TestRun(t *testing.T) {
 		"token missing":     {settings: map[string]string{"properties.tokenSecretKey": "file:///nowhere/key"}, wantStatus: 1, want: "the file it names cannot be read"},
 		"directory is file": {settings: map[string]string{"downloadDirectory": "instances/java-instance.jar/x"}, wantStatus: 1, want: "downloadDirectory"},
 		"trust file":        {settings: map[string]string{"brokerClientTrustCertsFilePath": "instances/java-instance.jar"}, wantStatus: 1, want: "holds no certificate"},
+		"state store": {
+			change:     func(p *Probes) { p.State = func(context.Context) error { return errors.New("refused") } },
+			wantStatus: 1, want: "stateStorageServiceUrl: the state store cannot be used: refused", wantRemedy: "table service",
+		},
+		"state store answers": {change: func(p *Probes) { p.State = func(context.Context) error { return nil } }},
 		"packages service": {
 			settings:   map[string]string{"functionsWorkerEnablePackageManagement": "true"},
 			change:     func(p *Probes) { p.Packages = func(context.Context) error { return errors.New("503") } },
