@@ -38,11 +38,3 @@ func compareFields(t *testing.T, dir, golden string, rename func(string) string)
 func TestConfigFieldsOfShapesAreThoseOfJava(t *testing.T) {
 	compareFields(t, "testdata", "shapes-fields.tsv", same)
 }
-
-func TestConfigFieldsOfConnectorsAreThoseOfJava(t *testing.T) {
-	dir := os.Getenv("PULSAR_TEST_CONNECTORS")
-	if dir == "" {
-		t.Skip("PULSAR_TEST_CONNECTORS is not set: no directory with pulsar-io-<name>-4.0.8.jar")
-	}
-	compareFields(t, dir, "connectors-fields.tsv", func(jar string) string { return strings.TrimSuffix(jar, ".jar") + "-4.0.8.jar" })
-}

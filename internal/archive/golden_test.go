@@ -136,12 +136,3 @@ func TestTypesOfTheExamplesAreThoseOfJava(t *testing.T) {
 	}
 	compareGolden(t, filepath.Join(home, "examples"), readGolden(t, "api-examples.tsv"), same, nil)
 }
-
-func TestTypesOfConnectorsAreThoseOfJava(t *testing.T) {
-	dir := os.Getenv("PULSAR_TEST_CONNECTORS")
-	if dir == "" {
-		t.Skip("PULSAR_TEST_CONNECTORS is not set: no directory with pulsar-io-<name>-4.0.8.jar")
-	}
-	rename := func(jar string) string { return strings.TrimSuffix(jar, ".jar") + "-4.0.8.jar" }
-	compareGolden(t, dir, readGolden(t, "connectors.tsv"), rename, nil)
-}
