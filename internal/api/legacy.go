@@ -11,8 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// writeProto answers protobuf JSON: defaults left out, 64-bit numbers as strings, two spaces of indent.
-func writeProto(w http.ResponseWriter, m proto.Message) error {
+// writeProto answers protobuf JSON: defaults left out, 64-bit numbers as strings, two spaces of indent. It is labelled
+// as text unless the client asks for JSON.
+func writeProto(w http.ResponseWriter, r *http.Request, m proto.Message) error {
 	data, err := protojson.Marshal(m)
 	if err != nil {
 		return fail(http.StatusInternalServerError, err.Error())
@@ -24,7 +25,7 @@ func writeProto(w http.ResponseWriter, m proto.Message) error {
 	if err := json.Indent(&pretty, compact.Bytes(), "", "  "); err != nil {
 		return fail(http.StatusInternalServerError, err.Error())
 	}
-	writeJSON(w, http.StatusOK, json.RawMessage(pretty.Bytes()))
+	writeText(w, r, pretty.String())
 	return nil
 }
 
@@ -34,7 +35,7 @@ func (s *Server) legacyGet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeProto(w, meta.GetFunctionDetails())
+	return writeProto(w, r, meta.GetFunctionDetails())
 }
 
 // legacyStatus is the status of all instances as protobuf JSON.
@@ -51,7 +52,7 @@ func (s *Server) legacyStatus(w http.ResponseWriter, r *http.Request) error {
 	for _, report := range reports {
 		list.FunctionStatusList = append(list.FunctionStatusList, report.Status.(*pb.FunctionStatus))
 	}
-	return writeProto(w, list)
+	return writeProto(w, r, list)
 }
 
 func (s *Server) legacyInstanceStatus(w http.ResponseWriter, r *http.Request) error {
@@ -63,7 +64,7 @@ func (s *Server) legacyInstanceStatus(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	return writeProto(w, s.legacyLocal(r.Context(), t, p, id).Status.(*pb.FunctionStatus))
+	return writeProto(w, r, s.legacyLocal(r.Context(), t, p, id).Status.(*pb.FunctionStatus))
 }
 
 func (s *Server) legacyLocal(ctx context.Context, t target, p *place, id int32) instanceReport {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -211,7 +212,7 @@ func (s *Server) planTransform(sub *submission, ref *packageRef) error {
 	transform := sub.config.Transform()
 	stored := sub.existing.GetTransformFunctionPackageLocation()
 	switch {
-	case transform == "": // one given by URL is not part of the rebuilt config: it stays as it is
+	case strings.TrimSpace(transform) == "": // one given by URL is not part of the rebuilt config: it stays as it is
 		ref.location = stored
 		return nil
 	case strings.HasPrefix(transform, "builtin"):
@@ -298,6 +299,7 @@ func (s *Server) storePackages(ctx context.Context, sub *submission, plan *packa
 		}
 		key := s.opts.Store.NewKey(p.kind, sub.tenant, sub.namespace, p.name, p.ref.fileName)
 		keys = append(keys, key)
+		s.opts.Cleanups.Add(ctx, cleanup.Uploaded(sub.fqfn(), key)) // before, so that dying in between leaves nothing behind
 		if err := s.storeFile(ctx, key, p.ref.local, p.ref.fileName); err != nil {
 			return keys, err
 		}

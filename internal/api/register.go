@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/go-chi/chi/v5"
 	"go.uber.org/zap"
@@ -103,6 +104,9 @@ func checkNames(t target) error {
 
 // checkNamespace asks the broker, with the worker's credentials, whether tenant and namespace exist.
 func (s *Server) checkNamespace(ctx context.Context, t target) error {
+	if strings.Contains(t.tenant, "/") { // a name that the broker would refuse to look up
+		return fail(http.StatusBadRequest, "Tenant does not exist")
+	}
 	exists, err := s.opts.Broker.TenantExists(ctx, t.tenant)
 	if err != nil {
 		return brokerError(err)
@@ -260,16 +264,16 @@ func (s *Server) storeAndWrite(ctx context.Context, sub *submission, plan *packa
 		s.discard(stored)
 		return fail(http.StatusInternalServerError, err.Error())
 	}
+	if sub.existing != nil {
+		s.opts.Cleanups.Add(ctx, cleanup.Superseded(sub.existing, supersededPackages(sub.existing, meta)))
+	}
 	if err := s.opts.Cluster.Write(ctx, meta, false); err != nil {
-		if outcomeUnknown(err) {
-			s.log.Warn("it is not known whether a change was written; the packages stored for it are kept", logTarget(sub.target), zap.Strings("packages", stored), logError(err))
+		if outcomeUnknown(err) { // the entry made before they were stored finds out
+			s.log.Warn("it is not known whether a change was written; the packages stored for it are kept as long as something may refer to them", logTarget(sub.target), zap.Strings("packages", stored), logError(err))
 		} else {
 			s.discard(stored)
 		}
 		return err
-	}
-	if sub.existing != nil {
-		s.reaper.add(sub.fqfn(), supersededPackages(sub.existing, meta)...)
 	}
 	return nil
 }

@@ -82,9 +82,10 @@ func exceptionViews(answered bool, lists ...[]*pb.FunctionStatus_ExceptionInform
 	return views
 }
 
-// statusView maps what an instance reports to the JSON of its kind (rest-api contract, section 7).
+// statusView maps what an instance reports to the JSON of its kind (rest-api contract, section 7). One that was asked and
+// failed to answer has empty lists of exceptions, one that was not asked has none.
 func statusView(k Kind, st *pb.FunctionStatus, workerID *string) any {
-	answered := st.GetRunning()
+	answered := st.GetRunning() || workerID != nil && st.GetFailureException() != ""
 	user, system := st.GetLatestUserExceptions(), st.GetLatestSystemExceptions()
 	source, sink := st.GetLatestSourceExceptions(), st.GetLatestSinkExceptions()
 	switch k {

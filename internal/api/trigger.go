@@ -30,7 +30,7 @@ func (s *Server) trigger(empty int) handler {
 		if !exists {
 			return failf(http.StatusNotFound, "Function %s doesn't exist", t.name)
 		}
-		topic, err := triggerTopic(meta.GetFunctionDetails(), f.text("topic"))
+		topic, err := triggerTopic(meta.GetFunctionDetails(), f.text("topic"), f.has("topic"))
 		if err != nil {
 			return err
 		}
@@ -56,9 +56,9 @@ func (s *Server) trigger(empty int) handler {
 }
 
 // triggerTopic is the input topic to use: the one named, which must be literally a key of the input specs, or the only one.
-func triggerTopic(d *pb.FunctionDetails, asked string) (string, error) {
+func triggerTopic(d *pb.FunctionDetails, asked string, named bool) (string, error) {
 	specs := d.GetSource().GetInputSpecs()
-	if asked == "" {
+	if !named {
 		if len(specs) != 1 {
 			return "", fail(http.StatusBadRequest, "Function in trigger function has more than 1 input topics")
 		}

@@ -12,7 +12,7 @@ func validTopic(topic string) bool {
 		case 1:
 			return !blank(parts[0])
 		case 3:
-			return validTopic("persistent://" + strings.Join(parts, "/"))
+			return validTopic("persistent://" + topic)
 		default:
 			return false
 		}
