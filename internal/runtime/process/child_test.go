@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/launch"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
@@ -73,7 +74,7 @@ func (p playedInstance) HealthCheck(context.Context, *emptypb.Empty) (*pb.Health
 }
 
 func playInstance(conf string) {
-	var c goInstanceConf
+	var c launch.GoInstanceConf
 	var b behaviour
 	if err := json.Unmarshal([]byte(conf), &c); err != nil {
 		fmt.Println("bad configuration:", err)

@@ -3,17 +3,13 @@
 package process
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/launch"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
@@ -29,37 +25,32 @@ type command struct {
 	outputFile string
 }
 
-const (
-	maxBufferedTuples = 1024 // a constant of the Java worker; stored by instances and never used
-
-	clearTextJava   = "org.apache.pulsar.functions.secretsprovider.ClearTextSecretsProvider"
-	clearTextPython = "secretsprovider.ClearTextSecretsProvider"
-	bookKeeperState = "org.apache.pulsar.functions.instance.state.BKStateStoreProviderImpl"
-
-	// maxArgument is the kernel's limit for one argument, including its ending zero byte.
-	maxArgument = 128 << 10
-)
+// maxArgument is the kernel's limit for one argument, including its ending zero byte.
+const maxArgument = 128 << 10
 
 // buildCommand is pure: the same options, instance, ports and credentials give the same command.
 func (o Options) buildCommand(in runtime.Instance, p ports, auth *Auth) (command, error) {
 	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
 	id := strconv.Itoa(int(in.Spec.GetInstanceId()))
-	logDir := o.functionsLogDirectory() + "/" + pb.FullyQualifiedName(d)
-	base := filepath.Join(logDir, d.GetName()+"-"+id)
+	base := filepath.Join(o.functionsLogDirectory(), pb.FullyQualifiedName(d), d.GetName()+"-"+id)
+	options := o.launch()
+	instance := launch.Instance{Details: d, ID: in.Spec.GetInstanceId(),
+		FunctionID: in.FunctionID, FunctionVersion: in.FunctionVersion, TransformFunctionID: in.TransformFunctionID,
+		PackageFile: in.PackageFile, TransformFile: in.TransformFile, Port: p.control, MetricsPort: p.metrics, Auth: auth}
 	var c command
 	switch d.GetRuntime() {
 	case pb.FunctionDetails_JAVA:
 		if o.JavaInstanceJar == "" {
 			return c, fmt.Errorf("No JavaInstanceJar specified: set javaInstanceJarLocation or PULSAR_HOME")
 		}
-		c = command{args: o.javaArgs(in, p, auth, logDir), ownLog: base + ".log", outputFile: base + ".out"}
+		c = command{args: arguments(options.Java(instance), id), ownLog: base + ".log", outputFile: base + ".out"}
 	case pb.FunctionDetails_PYTHON:
 		if o.PythonInstanceFile == "" {
 			return c, fmt.Errorf("No PythonInstanceFile specified: set pythonInstanceLocation or PULSAR_HOME")
 		}
-		c = command{args: o.pythonArgs(in, p, auth), ownLog: base + ".log", outputFile: base + ".out"}
+		c = command{args: arguments(options.Python(instance), id), ownLog: base + ".log", outputFile: base + ".out"}
 	case pb.FunctionDetails_GO:
-		conf, err := o.goConf(in, p, auth)
+		conf, err := options.GoConf(instance)
 		if err != nil {
 			return c, err
 		}
@@ -82,194 +73,40 @@ func (o Options) buildCommand(in runtime.Instance, p ports, auth *Auth) (command
 	return c, nil
 }
 
+// arguments are the words as the kernel takes them: no shell reads them, so quotes in flags stay, and the quotes around
+// JSON are part of the argument, as the instances of Java workers get it.
+func arguments(words []launch.Word, id string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		switch w.Kind {
+		case launch.Ordinal:
+			out[i] = w.Text + id
+		case launch.JSON:
+			out[i] = "'" + w.Text + "'"
+		default:
+			out[i] = w.Text
+		}
+	}
+	return out
+}
+
+func (o Options) launch() launch.Options {
+	return launch.Options{
+		JavaExecutable: o.JavaExecutable, PythonExecutable: o.PythonExecutable,
+		JavaInstanceJar: o.JavaInstanceJar, PythonInstanceFile: o.PythonInstanceFile,
+		FunctionsLogDirectory: o.functionsLogDirectory(), LogConf: o.LogConf,
+		PythonLogConf:        o.PulsarHome + "/conf/functions-logging/logging_config.ini",
+		ExtraDependenciesDir: o.ExtraDependenciesDir, FunctionsClasspath: o.FunctionsClasspath,
+		PulsarServiceURL: o.PulsarServiceURL, PulsarWebServiceURL: o.PulsarWebServiceURL,
+		StateStorageServiceURL: o.StateStorageServiceURL, StateStorageImplementation: o.StateStorageImplementation,
+		NarExtractionDirectory: o.NarExtractionDirectory, ClusterName: o.ClusterName,
+		MaxPendingAsyncRequests: o.MaxPendingAsyncRequests, ExposeAdminClient: o.ExposeAdminClient,
+		IgnoreUnknownConfigFields: o.IgnoreUnknownConfigFields, AdditionalJavaArguments: o.AdditionalJavaArguments,
+		HealthCheckSeconds: int(o.HealthCheckInterval.Seconds()),
+		SecretsProvider:    o.SecretsProvider, SecretsProviderConfig: o.SecretsProviderConfig,
+	}
+}
+
 func unsupportedRuntime(d *pb.FunctionDetails) error {
 	return fmt.Errorf("Unsupported Runtime %s", d.GetRuntime())
-}
-
-// javaArgs follows the table of the process contract, section 3.1.
-func (o Options) javaArgs(in runtime.Instance, p ports, auth *Auth, logDir string) []string {
-	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
-	classpath := o.JavaInstanceJar
-	if o.ExtraDependenciesDir != "" {
-		classpath += ":" + o.ExtraDependenciesDir + "/*"
-	}
-	a := []string{o.JavaExecutable, "-cp", classpath}
-	if o.ExtraDependenciesDir != "" {
-		a = append(a, "-Dpulsar.functions.extra.dependencies.dir="+o.ExtraDependenciesDir)
-	}
-	a = append(a,
-		"-Dpulsar.functions.instance.classpath="+o.FunctionsClasspath,
-		"-Dlog4j.configurationFile="+o.LogConf,
-		"-Dpulsar.function.log.dir="+logDir,
-		fmt.Sprintf("-Dpulsar.function.log.file=%s-%d", d.GetName(), in.Spec.GetInstanceId()),
-		"-Dio.netty.tryReflectionSetAccessible=true",
-		"-Dorg.apache.pulsar.shade.io.netty.tryReflectionSetAccessible=true",
-		"-Dio.grpc.netty.shaded.io.netty.tryReflectionSetAccessible=true",
-		"--add-opens", "java.base/java.nio=ALL-UNNAMED",
-		"--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED",
-		"--add-opens", "java.base/java.util.zip=ALL-UNNAMED",
-	)
-	a = append(a, o.AdditionalJavaArguments...)
-	a = append(a, splitFlags(d.GetRuntimeFlags())...)
-	if ram := d.GetResources().GetRam(); ram != 0 {
-		a = append(a, fmt.Sprintf("-Xmx%d", ram)) // after the flags: the last one wins
-	}
-	a = append(a, "org.apache.pulsar.functions.instance.JavaInstanceMain", "--jar", in.PackageFile)
-	if in.TransformFile != "" {
-		a = append(a, "--transform_function_jar", in.TransformFile, "--transform_function_id", in.TransformFunctionID)
-	}
-	return o.commonTail(a, in, p, auth)
-}
-
-// pythonArgs follows section 3.2.
-func (o Options) pythonArgs(in runtime.Instance, p ports, auth *Auth) []string {
-	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
-	a := append([]string{o.PythonExecutable}, splitFlags(d.GetRuntimeFlags())...)
-	a = append(a, o.PythonInstanceFile,
-		"--py", in.PackageFile,
-		"--logging_directory", o.functionsLogDirectory(), // the instance appends the function's name itself
-		"--logging_file", d.GetName(),
-		"--logging_config_file", o.PulsarHome+"/conf/functions-logging/logging_config.ini")
-	return o.commonTail(a, in, p, auth)
-}
-
-// commonTail follows section 3.3. The Java instance refuses an unknown or repeated option, the Python one an unknown one.
-func (o Options) commonTail(a []string, in runtime.Instance, p ports, auth *Auth) []string {
-	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
-	java := d.GetRuntime() == pb.FunctionDetails_JAVA
-	a = append(a,
-		"--instance_id", strconv.Itoa(int(in.Spec.GetInstanceId())),
-		"--function_id", in.FunctionID,
-		"--function_version", in.FunctionVersion,
-		"--function_details", "'"+detailsJSON(d, true)+"'",
-		"--pulsar_serviceurl", o.PulsarServiceURL)
-	if java && o.ExposeAdminClient && strings.TrimSpace(o.PulsarWebServiceURL) != "" {
-		a = append(a, "--web_serviceurl", o.PulsarWebServiceURL, "--expose_pulsaradmin")
-	}
-	if auth != nil {
-		a = append(a, auth.args()...)
-	}
-	a = append(a,
-		"--max_buffered_tuples", strconv.Itoa(maxBufferedTuples),
-		"--port", strconv.Itoa(p.control),
-		"--metrics_port", strconv.Itoa(p.metrics))
-	if java {
-		a = append(a, "--pending_async_requests", strconv.Itoa(o.MaxPendingAsyncRequests))
-		if o.IgnoreUnknownConfigFields {
-			a = append(a, "--ignore_unknown_config_fields")
-		}
-	}
-	if o.StateStorageServiceURL != "" {
-		a = append(a, "--state_storage_serviceurl", o.StateStorageServiceURL)
-		if java && o.StateStorageImplementation != "" && o.StateStorageImplementation != bookKeeperState {
-			// The Java worker forgets it, and its process instances then look for state in BookKeeper.
-			a = append(a, "--state_storage_impl_class", o.StateStorageImplementation)
-		}
-	}
-	a = append(a, "--expected_healthcheck_interval", strconv.Itoa(int(o.HealthCheckInterval.Seconds())))
-	if class := o.secretsProvider(d.GetRuntime()); class != "" {
-		a = append(a, "--secrets_provider", class)
-		if o.SecretsProviderConfig != nil {
-			a = append(a, "--secrets_provider_config", "'"+configJSON(o.SecretsProviderConfig)+"'")
-		}
-	}
-	a = append(a, "--cluster_name", o.ClusterName)
-	if java && o.NarExtractionDirectory != "" {
-		a = append(a, "--nar_extraction_directory", o.NarExtractionDirectory)
-	}
-	return a
-}
-
-func (a Auth) args() []string {
-	var out []string
-	if strings.TrimSpace(a.Plugin) != "" && strings.TrimSpace(a.Params) != "" {
-		out = append(out, "--client_auth_plugin", a.Plugin, "--client_auth_params", a.Params)
-	}
-	out = append(out,
-		"--use_tls", strconv.FormatBool(a.UseTLS),
-		"--tls_allow_insecure", strconv.FormatBool(a.AllowInsecure), // Python takes it as the prefix of its own option
-		"--hostname_verification_enabled", strconv.FormatBool(a.HostnameVerification))
-	if strings.TrimSpace(a.TrustCertsFile) != "" {
-		out = append(out, "--tls_trust_cert_path", a.TrustCertsFile)
-	}
-	return out
-}
-
-func (o Options) secretsProvider(r pb.FunctionDetails_Runtime) string {
-	switch {
-	case o.SecretsProvider != "":
-		return o.SecretsProvider
-	case r == pb.FunctionDetails_JAVA:
-		return clearTextJava
-	case r == pb.FunctionDetails_PYTHON:
-		return clearTextPython
-	}
-	return ""
-}
-
-// configJSON is Gson's html-safe JSON of a configuration map, keys sorted, all ASCII.
-func configJSON(m map[string]any) string {
-	w := jsonWriter{asciiOnly: true}
-	w.any(m)
-	return w.b.String()
-}
-
-func (w *jsonWriter) any(v any) {
-	switch v := v.(type) {
-	case string:
-		w.text(v)
-	case map[string]any:
-		w.b.WriteByte('{')
-		for i, k := range slices.Sorted(maps.Keys(v)) {
-			if i > 0 {
-				w.b.WriteByte(',')
-			}
-			w.text(k)
-			w.b.WriteByte(':')
-			w.any(v[k])
-		}
-		w.b.WriteByte('}')
-	case []any:
-		w.b.WriteByte('[')
-		for i, e := range v {
-			if i > 0 {
-				w.b.WriteByte(',')
-			}
-			w.any(e)
-		}
-		w.b.WriteByte(']')
-	default: // numbers, booleans, null; anything odd becomes text
-		var b bytes.Buffer
-		if err := json.NewEncoder(&b).Encode(v); err != nil || bytes.IndexByte(b.Bytes(), '\'') >= 0 {
-			w.text(fmt.Sprint(v))
-			return
-		}
-		w.b.Write(bytes.TrimSpace(b.Bytes()))
-	}
-}
-
-// splitFlags splits at every white space character that is followed by an even number of double quotes and keeps the
-// quotes (section 3.4). Empty pieces are dropped: java would take one for the name of the main class.
-func splitFlags(s string) []string {
-	quotes := strings.Count(s, `"`)
-	var out []string
-	var piece strings.Builder
-	flush := func() {
-		if piece.Len() > 0 {
-			out = append(out, piece.String())
-			piece.Reset()
-		}
-	}
-	for _, r := range s {
-		if r == '"' {
-			quotes--
-		}
-		if r < unicode.MaxASCII && unicode.IsSpace(r) && quotes%2 == 0 {
-			flush()
-			continue
-		}
-		piece.WriteRune(r)
-	}
-	flush()
-	return out
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/launch"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
@@ -45,7 +46,7 @@ func (f *Factory) Admit(d *runtime.FunctionDetails) error {
 	default:
 		return unsupportedRuntime(d)
 	}
-	if n := len(detailsJSON(d, d.GetRuntime() != pb.FunctionDetails_GO)); n > maxArgument-8 {
+	if n := len(launch.MessageJSON(d, d.GetRuntime() != pb.FunctionDetails_GO)); n > maxArgument-8 {
 		return fmt.Errorf("the function's configuration has %d bytes as JSON; an instance process can be given at most %d", n, maxArgument-8)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/launch"
 )
 
 // Options is what the factory needs to know; zero values get the defaults named here.
@@ -69,12 +70,8 @@ type Options struct {
 	Log     *zap.Logger
 }
 
-// Auth is what an instance presents to the broker (process contract, section 1.1).
-type Auth struct {
-	Plugin, Params                              string
-	UseTLS, AllowInsecure, HostnameVerification bool
-	TrustCertsFile                              string
-}
+// Auth is what an instance presents to the broker.
+type Auth = launch.Auth
 
 const (
 	defaultLogConf     = "java_instance_log4j2.xml" // a resource inside java-instance.jar

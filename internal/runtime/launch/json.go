@@ -1,4 +1,4 @@
-package process
+package launch
 
 import (
 	"math"
@@ -11,12 +11,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// detailsJSON writes a message as the Java worker does (protobuf's JSON mapping without white space; process contract,
+// MessageJSON writes a message as the Java worker does (protobuf's JSON mapping without white space; process contract,
 // section 3.6): fields by number under their proto names, defaults left out, enums by name, 64-bit integers quoted,
 // doubles as Java prints them, and text escaped so that it is safe inside single quotes. Unknown fields are left out,
 // because instances refuse what they do not know. asciiOnly also escapes everything beyond ASCII: a JVM under a
 // C locale garbles such arguments. Map entries are sorted by key.
-func detailsJSON(m proto.Message, asciiOnly bool) string {
+func MessageJSON(m proto.Message, asciiOnly bool) string {
 	w := jsonWriter{asciiOnly: asciiOnly}
 	w.message(m.ProtoReflect())
 	return w.b.String()
@@ -102,7 +102,7 @@ func (w *jsonWriter) value(d protoreflect.FieldDescriptor, v protoreflect.Value)
 	case protoreflect.BoolKind:
 		w.b.WriteString(strconv.FormatBool(v.Bool()))
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
-		w.b.WriteString(javaDouble(v.Float()))
+		w.b.WriteString(JavaDouble(v.Float()))
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		w.b.WriteString(`"` + v.String() + `"`)
 	default: // 32-bit integers; the messages have no bytes fields
@@ -158,8 +158,8 @@ func (w *jsonWriter) unicode(r rune) {
 	}
 }
 
-// javaDouble prints a number as java.lang.Double.toString does: 1.0, 0.25, 1.0E10.
-func javaDouble(f float64) string {
+// JavaDouble prints a number as java.lang.Double.toString does: 1.0, 0.25, 1.0E10.
+func JavaDouble(f float64) string {
 	switch {
 	case math.IsNaN(f):
 		return `"NaN"`

@@ -1,6 +1,6 @@
 //lint:file-ignore SA1019 autoAck is deprecated and still decides
 
-package process
+package launch
 
 import (
 	"bytes"
@@ -8,18 +8,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
 // javaFloat is a number that JSON shows as Java does: 1.0, not 1.
 type javaFloat float64
 
 // MarshalJSON never fails: the resources were validated as finite at registration, and others become a JSON string.
-func (f javaFloat) MarshalJSON() ([]byte, error) { return []byte(javaDouble(float64(f))), nil }
+func (f javaFloat) MarshalJSON() ([]byte, error) { return []byte(JavaDouble(float64(f))), nil }
 
-// goInstanceConf is the value of -instance-conf; every key is always present (process contract, section 3.7).
-type goInstanceConf struct {
+// GoInstanceConf is the value of -instance-conf; every key is always present (process contract, section 3.7).
+type GoInstanceConf struct {
 	PulsarServiceURL       string `json:"pulsarServiceURL"`
 	StateStorageServiceURL string `json:"stateStorageServiceUrl"`
 	PulsarWebServiceURL    string `json:"pulsarWebServiceUrl"`
@@ -70,12 +68,13 @@ type goInstanceConf struct {
 	RegexPatternSubscription       bool              `json:"regexPatternSubscription"`
 }
 
-func (o Options) goConf(in runtime.Instance, p ports, auth *Auth) (string, error) {
-	d := in.Spec.GetFunctionMetaData().GetFunctionDetails()
-	c := goInstanceConf{
+// GoConf is the value of -instance-conf.
+func (o Options) GoConf(in Instance) (string, error) {
+	d := in.Details
+	c := GoInstanceConf{
 		PulsarServiceURL: o.PulsarServiceURL, StateStorageServiceURL: o.StateStorageServiceURL,
-		InstanceID: in.Spec.GetInstanceId(), FuncID: in.FunctionID, FuncVersion: in.FunctionVersion,
-		MaxBufTuples: maxBufferedTuples, Port: p.control, MetricsPort: p.metrics, ClusterName: o.ClusterName,
+		InstanceID: in.ID, FuncID: in.FunctionID, FuncVersion: in.FunctionVersion,
+		MaxBufTuples: maxBufferedTuples, Port: in.Port, MetricsPort: in.MetricsPort, ClusterName: o.ClusterName,
 		Tenant: d.GetTenant(), NameSpace: d.GetNamespace(), Name: d.GetName(), LogTopic: d.GetLogTopic(),
 		ProcessingGuarantees: int32(d.GetProcessingGuarantees()), SecretsMap: d.GetSecretsMap(), UserConfig: d.GetUserConfig(),
 		Runtime: int32(d.GetRuntime()), AutoAck: d.GetAutoAck(), Parallelism: d.GetParallelism(),
@@ -84,17 +83,17 @@ func (o Options) goConf(in runtime.Instance, p ports, auth *Auth) (string, error
 		SourceInputSpecs: map[string]string{}, SinkSpecsTopic: d.GetSink().GetTopic(),
 		CPU: javaFloat(d.GetResources().GetCpu()), RAM: d.GetResources().GetRam(), Disk: d.GetResources().GetDisk(),
 		MaxMessageRetries: d.GetRetryDetails().GetMaxMessageRetries(), DeadLetterTopic: d.GetRetryDetails().GetDeadLetterTopic(),
-		FunctionDetails: detailsJSON(d, false),
+		FunctionDetails: MessageJSON(d, false),
 	}
 	if o.ExposeAdminClient {
 		c.PulsarWebServiceURL = o.PulsarWebServiceURL
 	}
 	specs := d.GetSource().GetInputSpecs()
 	for _, topic := range slices.Sorted(maps.Keys(specs)) {
-		c.SourceInputSpecs[topic] = detailsJSON(specs[topic], false)
+		c.SourceInputSpecs[topic] = MessageJSON(specs[topic], false)
 		c.SourceSpecsTopic = topic // the last one; only very old functions read it
 	}
-	if auth != nil {
+	if auth := in.Auth; auth != nil {
 		if auth.Plugin != "" && auth.Params != "" {
 			c.ClientAuthenticationPlugin, c.ClientAuthenticationParameters = auth.Plugin, auth.Params
 		}
