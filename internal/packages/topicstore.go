@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -51,6 +52,9 @@ type TopicStore struct {
 	namespace string
 	log       *zap.Logger
 	chunk     int
+
+	sweeping sync.Mutex
+	empty    map[string]time.Time // topics without a message, and when a sweep first saw them so
 }
 
 // NewTopicStore makes a store in a namespace (tenant/namespace), which must exist. It does not close the client.
@@ -391,8 +395,13 @@ func (b *topicBody) Close() error {
 }
 
 // Sweep deletes the topics of uploads that broke off (their worker died) and began longer ago than age. One worker, the
-// leader, calls it now and then. It returns how many it deleted.
+// leader, calls it now and then. It returns how many it deleted. A topic without a message tells no time: it goes when
+// it is still empty that long after an earlier sweep saw it.
 func (s *TopicStore) Sweep(ctx context.Context, age time.Duration) (int, error) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	seen := s.empty
+	s.empty = map[string]time.Time{}
 	topics, err := s.admin.Topics(ctx, s.namespace)
 	if err != nil {
 		return 0, fmt.Errorf("sweeping packages: %w", err)
@@ -402,7 +411,7 @@ func (s *TopicStore) Sweep(ctx context.Context, age time.Duration) (int, error) 
 		if !strings.HasPrefix(topic, "persistent://"+s.namespace+"/"+topicPrefix) {
 			continue
 		}
-		abandoned, err := s.abandoned(ctx, topic, age)
+		abandoned, err := s.abandoned(ctx, topic, age, seen)
 		if err == nil && abandoned {
 			err = s.admin.DeleteTopic(ctx, topic, false)
 			deleted++
@@ -417,11 +426,19 @@ func (s *TopicStore) Sweep(ctx context.Context, age time.Duration) (int, error) 
 	return deleted, nil
 }
 
-// abandoned says whether a topic holds no complete upload and its newest message is older than age.
-func (s *TopicStore) abandoned(ctx context.Context, topic string, age time.Duration) (bool, error) {
+// abandoned says whether a topic holds no complete upload and its oldest message is older than age.
+func (s *TopicStore) abandoned(ctx context.Context, topic string, age time.Duration, seenEmpty map[string]time.Time) (bool, error) {
 	stats, err := s.admin.TopicStats(ctx, topic)
-	if err != nil || len(stats.Publishers) > 0 || stats.MsgInCounter == 0 && stats.StorageSize == 0 {
+	if err != nil || len(stats.Publishers) > 0 {
 		return false, err
+	}
+	if stats.MsgInCounter == 0 && stats.StorageSize == 0 {
+		since, seen := seenEmpty[topic]
+		if !seen {
+			since = time.Now()
+		}
+		s.empty[topic] = since
+		return seen && time.Since(since) >= age, nil
 	}
 	p, err := s.last(ctx, topic)
 	if err != nil || p.kind == partEnd {
