@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"google.golang.org/protobuf/proto"
 )
@@ -113,7 +114,8 @@ func (s *Server) list(k Kind) handler {
 	}
 }
 
-// deregister deletes a component: its metadata at once, its package and state afterwards, ignoring failures.
+// deregister deletes a component: its metadata and state at once; what else it leaves is removed when its instances have
+// ended, by whichever worker.
 func (s *Server) deregister(k Kind, success int) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		t, meta, err := s.known(r, k)
@@ -124,10 +126,10 @@ func (s *Server) deregister(k Kind, success int) handler {
 		gone.Version++
 		ctx, cancel := s.writeContext(r)
 		defer cancel()
+		s.opts.Cleanups.Add(ctx, cleanup.Deleted(meta, storedPackages(meta))) // before, so that dying in between loses nothing
 		if err := s.opts.Cluster.Write(ctx, gone, true); err != nil {
 			return err
 		}
-		s.reaper.add(t.fqfn(), storedPackages(meta)...)
 		if s.opts.State != nil {
 			if err := s.opts.State.Cleanup(ctx, t.tenant, t.namespace, t.name); err != nil {
 				s.log.Warn("the state of a deleted function could not be removed", logTarget(t), logError(err))

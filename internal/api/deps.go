@@ -7,6 +7,7 @@ import (
 
 	"github.com/functions-worker/functions-worker/internal/archive"
 	"github.com/functions-worker/functions-worker/internal/catalog"
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -64,6 +65,13 @@ type PackageStore interface {
 	Put(ctx context.Context, key string, body io.Reader, fileName string, size int64) error
 	// Delete removes a package; nil when there is none.
 	Delete(ctx context.Context, key string) error
+}
+
+// Cleanups removes what a change makes superfluous, once nothing refers to it, whatever becomes of this worker.
+type Cleanups interface {
+	// Add records what is to be removed, before the change. It takes some seconds at most and does not fail: an entry
+	// whose change does not happen is dropped later.
+	Add(ctx context.Context, e cleanup.Entry)
 }
 
 // PackageSource opens a package by the location that the metadata records, whatever form it has: file:, http(s):,

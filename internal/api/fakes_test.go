@@ -19,6 +19,7 @@ import (
 
 	"github.com/functions-worker/functions-worker/internal/archive"
 	"github.com/functions-worker/functions-worker/internal/catalog"
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/component"
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -305,6 +306,18 @@ func (f *fakeCatalog) ConfigFields(source bool, name string) ([]archive.ConfigFi
 func (f *fakeCatalog) ReloadConnectors() error { return f.err }
 func (f *fakeCatalog) ReloadFunctions() error  { return f.err }
 
+// fakeCleanups remembers the entries.
+type fakeCleanups struct {
+	mu      sync.Mutex
+	entries []cleanup.Entry
+}
+
+func (c *fakeCleanups) Add(_ context.Context, e cleanup.Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries = append(c.entries, e)
+}
+
 // fixture is a server over fakes.
 type fixture struct {
 	t         *testing.T
@@ -313,6 +326,7 @@ type fixture struct {
 	runtime   *fakeRuntime
 	broker    *fakeBroker
 	store     *fakeStore
+	cleanups  fakeCleanups
 	catalog   *fakeCatalog
 	opts      Options
 	server    *Server
@@ -325,7 +339,7 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 		instances: &fakeInstances{status: map[string]*pb.FunctionStatus{}, metrics: map[string]*pb.MetricsData{}},
 	}
 	f.opts = Options{
-		Cluster: f.cluster, Instances: f.instances, Runtime: f.runtime, Broker: f.broker, Store: f.store, Packages: f.store,
+		Cluster: f.cluster, Instances: f.instances, Runtime: f.runtime, Broker: f.broker, Store: f.store, Cleanups: &f.cleanups, Packages: f.store,
 		URLs: fakeURLs{"http://allowed/"}, Catalog: f.catalog, Codecs: Codecs(component.Options{ForwardSourceMessageProperty: true}),
 		FunctionsName: "standalone", TempDir: t.TempDir(), MaxPackageSize: 32 << 20,
 	}
@@ -336,7 +350,6 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	f.server, err = New(f.opts)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		f.server.reaper.stop()
 		left, err := os.ReadDir(f.opts.TempDir)
 		require.NoError(t, err)
 		require.Empty(t, left, "temporary files are left")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/stretchr/testify/require"
@@ -196,16 +197,19 @@ func TestUpdate(t *testing.T) {
 func TestUpdateReplacesThePackage(t *testing.T) {
 	f, before := registered(t)
 	old := before.GetPackageLocation().GetPackagePath()
-	f.cluster.assign(before, "w1", 0)
 	f.want(f.send(http.MethodPut, one, config1(python), part{name: "data", file: "n.py", value: "new"}), 204, "")
 	after, _ := f.cluster.Function("public", "default", "f")
-	require.NotEqual(t, old, after.GetPackageLocation().GetPackagePath())
-	require.Contains(t, f.store.keys(), old, "an assignment still refers to it")
-	f.cluster.mu.Lock()
-	f.cluster.assigned = nil
-	f.cluster.mu.Unlock()
-	require.Eventually(t, func() bool { return len(f.store.keys()) == 1 }, 5*time.Second, 20*time.Millisecond)
-	require.Equal(t, []string{after.GetPackageLocation().GetPackagePath()}, f.store.keys())
+	now := after.GetPackageLocation().GetPackagePath()
+	require.NotEqual(t, old, now)
+	require.Contains(t, f.store.keys(), old, "assignments may still refer to it")
+	require.Equal(t, []cleanup.Entry{
+		cleanup.Uploaded("public/default/f", old),
+		cleanup.Uploaded("public/default/f", now),
+		{Function: "public/default/f", CreateTime: before.GetCreateTime(), Packages: []string{old}},
+	}, f.cleanups.entries)
+
+	f.want(f.send(http.MethodPut, one, config1(`{"runtime":"PYTHON","parallelism":3}`)), 204, "")
+	require.True(t, f.cleanups.entries[len(f.cleanups.entries)-1].Empty(), "the package is the same")
 }
 
 func TestFailedUpdateLeavesNothing(t *testing.T) {
@@ -217,7 +221,7 @@ func TestFailedUpdateLeavesNothing(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	f, _ := registered(t)
+	f, meta := registered(t)
 	f.wantReason(f.do(http.MethodDelete, "/admin/v3/functions/public/default/nosuch"), 404, "Function nosuch doesn't exist")
 	f.wantReason(f.do(http.MethodDelete, "/admin/v3/sinks/public/default/f"), 404, "Sink f doesn't exist")
 	f.cluster.writeErr = cluster.ErrOutdated{Delete: true}
@@ -225,7 +229,18 @@ func TestDelete(t *testing.T) {
 	f.cluster.writeErr = nil
 	f.want(f.do(http.MethodDelete, one), 204, "")
 	require.Equal(t, "public/default/f v1 delete=true", f.cluster.writes[len(f.cluster.writes)-1])
-	require.Eventually(t, func() bool { return len(f.store.keys()) == 0 }, 5*time.Second, 10*time.Millisecond)
+	require.Equal(t, cleanup.Entry{Function: "public/default/f", CreateTime: meta.GetCreateTime(), Packages: f.store.keys(),
+		Remove: []cleanup.Leftover{{Kind: cleanup.Subscription, Topic: "persistent://public/default/in", Subscription: "public/default/f"}},
+	}, f.cleanups.entries[len(f.cleanups.entries)-1])
+}
+
+// TestDeleteIsRecordedBeforeItHappens, so that no moment exists at which the worker's death loses the clean-up.
+func TestDeleteIsRecordedBeforeItHappens(t *testing.T) {
+	f, _ := registered(t)
+	recorded := len(f.cleanups.entries)
+	f.cluster.writeErr = cluster.ErrLeaderNotReady
+	require.Equal(t, 503, f.do(http.MethodDelete, one).Code)
+	require.Len(t, f.cleanups.entries, recorded+1)
 }
 
 func TestStoredPackages(t *testing.T) {

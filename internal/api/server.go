@@ -21,6 +21,7 @@ type Options struct {
 	Runtime   Runtime
 	Broker    Broker
 	Store     PackageStore
+	Cleanups  Cleanups
 	Packages  PackageSource
 	URLs      URLRules
 	Catalog   Catalog // nil: no built-ins
@@ -96,7 +97,6 @@ type Server struct {
 	http    *http.Server
 	log     *zap.Logger
 	started time.Time
-	reaper  *reaper
 
 	mu     sync.Mutex
 	closed bool
@@ -106,7 +106,7 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	for name, missing := range map[string]bool{
 		"Cluster": opts.Cluster == nil, "Instances": opts.Instances == nil, "Runtime": opts.Runtime == nil,
-		"Broker": opts.Broker == nil, "Store": opts.Store == nil, "Packages": opts.Packages == nil,
+		"Broker": opts.Broker == nil, "Store": opts.Store == nil, "Cleanups": opts.Cleanups == nil, "Packages": opts.Packages == nil,
 		"URLs": opts.URLs == nil, "Codecs": len(opts.Codecs) == 0,
 	} {
 		if missing {
@@ -114,7 +114,7 @@ func New(opts Options) (*Server, error) {
 		}
 	}
 	opts.setDefaults()
-	s := &Server{opts: opts, log: opts.Log, started: opts.Clock(), reaper: newReaper(opts.Cluster, opts.Store, opts.Log)}
+	s := &Server{opts: opts, log: opts.Log, started: opts.Clock()}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.http = &http.Server{
@@ -158,7 +158,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
-	defer s.reaper.stop()
 	if err := s.http.Shutdown(ctx); err != nil {
 		_ = s.http.Close()
 		return fmt.Errorf("waiting for running requests to end: %w", err)

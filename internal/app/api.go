@@ -22,7 +22,7 @@ func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.S
 	a.trigger = api.NewPulsarTrigger(a.client, a.admin, cfg.WorkerID)
 	options := api.Options{
 		Cluster: a.node, Instances: a.supervisor, Runtime: a.factory, Broker: a.admin,
-		Store: api.StorePackages(f.store), Packages: api.OpenPackages(f.fetcher), URLs: f.urls, Catalog: f.catalog,
+		Store: api.StorePackages(f.store), Cleanups: a.cleanup, Packages: api.OpenPackages(f.fetcher), URLs: f.urls, Catalog: f.catalog,
 		Codecs:  api.Codecs(codecs),
 		Trigger: a.trigger, Metrics: page, Peers: peers, Log: a.log.Named("api"),
 		Version: pulsarVersion, FunctionsName: cfg.PulsarFunctionsCluster, PeerTLS: cfg.Computed.TLS,

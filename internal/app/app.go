@@ -23,6 +23,7 @@ import (
 	"github.com/functions-worker/functions-worker/internal/api"
 	"github.com/functions-worker/functions-worker/internal/broker"
 	"github.com/functions-worker/functions-worker/internal/catalog"
+	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/cluster/node"
 	"github.com/functions-worker/functions-worker/internal/config"
@@ -42,6 +43,7 @@ type App struct {
 	admin      *broker.Admin
 	node       *node.Node
 	factory    runtime.Factory
+	cleanup    *cleanup.Service
 	supervisor *supervisor.Supervisor
 	api        *api.Server
 	trigger    *api.PulsarTrigger
@@ -88,8 +90,11 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	if a.factory, err = newProcessFactory(cfg, log.Named("process")); err != nil {
 		return nil, err
 	}
+	if a.cleanup, err = a.newCleanup(files.store); err != nil {
+		return nil, err
+	}
 	a.supervisor, err = supervisor.New(supervisor.Options{
-		Cluster: a.node, Factory: a.factory, Packages: files.fetcher, Cleaner: supervisor.NewBrokerCleaner(a.admin, log.Named("cleaner")),
+		Cluster: a.node, Factory: a.factory, Packages: files.fetcher, Cleaner: a.cleanup,
 		Restart:        supervisor.RestartPolicy{Initial: cfg.Go.RestartBackoffInitial, Max: cfg.Go.RestartBackoffMax, StableAfter: cfg.Go.RestartBackoffReset},
 		ParallelStarts: cfg.Computed.StartParallelism, StopTimeout: 2 * cfg.Go.InstanceStopTimeout,
 		CallTimeout: cfg.Go.InstanceCallTimeout, ScrapeTimeout: cfg.Go.ScrapeTimeout, Log: log.Named("supervisor"), Observer: observed,

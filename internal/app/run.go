@@ -27,6 +27,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := a.node.Start(ctx); err != nil {
 		return ended(ctx, fmt.Errorf("starting: %w", err))
 	}
+	stops.push("ending the clean-up", a.startCleanup(ctx))
 
 	listener, err := a.listen(ctx)
 	if err != nil {

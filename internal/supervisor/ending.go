@@ -51,7 +51,7 @@ func (t *task) removeFiles(spec *pb.Instance) {
 	}
 }
 
-// goAway ends what a no longer assigned instance leaves: files, and if its function is gone for good, subscriptions.
+// goAway ends what a no longer assigned instance leaves: files, and if its function is gone for good, what it has in the broker.
 // It gives up when ctx ends: the instance was assigned here again, or the worker shuts down.
 func (t *task) goAway(ctx context.Context) {
 	t.mu.Lock()
@@ -70,11 +70,8 @@ func (t *task) goAway(ctx context.Context) {
 	if t.s.o.Factory.ExternallyManaged() {
 		t.deleteExternal(spec)
 	}
-	if t.s.o.Cleaner == nil {
-		return
-	}
-	if err := t.s.o.Cleaner.Clean(ctx, d, gone); err != nil && ctx.Err() == nil {
-		t.log.Warn("the subscriptions and topics of a deleted function could not be removed", zap.Error(err))
+	if t.s.o.Cleaner != nil {
+		t.s.o.Cleaner.Clean(ctx, spec.GetFunctionMetaData())
 	}
 }
 

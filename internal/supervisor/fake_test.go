@@ -292,16 +292,15 @@ func (c *fakeCleaner) Prepare(_ context.Context, d *pb.FunctionDetails) error {
 	return errors.New("not possible")
 }
 
-func (c *fakeCleaner) Clean(ctx context.Context, d *pb.FunctionDetails, _ func(context.Context) (bool, error)) error {
+func (c *fakeCleaner) Clean(ctx context.Context, meta *pb.FunctionMetaData) {
 	sleep(ctx, c.takes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ctx.Err() != nil {
-		c.calls = append(c.calls, "gave up "+d.GetName())
-		return ctx.Err()
+	if name := meta.GetFunctionDetails().GetName(); ctx.Err() != nil {
+		c.calls = append(c.calls, "gave up "+name)
+	} else {
+		c.calls = append(c.calls, "clean "+name)
 	}
-	c.calls = append(c.calls, "clean "+d.GetName())
-	return nil
 }
 
 func (c *fakeCleaner) list() string {

@@ -33,12 +33,12 @@ type Packages interface {
 	Remove(details *pb.FunctionDetails, instanceID int32) error
 }
 
-// Cleaner makes and removes what a function needs in the broker. Both methods retry by themselves.
+// Cleaner makes and removes what a function needs in the broker.
 type Cleaner interface {
-	// Prepare runs before each start.
+	// Prepare runs before each start; it retries by itself.
 	Prepare(ctx context.Context, details *pb.FunctionDetails) error
-	// Clean runs once a function is gone for good; before each retry it asks gone again, because the function may have been created anew.
-	Clean(ctx context.Context, details *pb.FunctionDetails, gone func(context.Context) (bool, error)) error
+	// Clean is told that a function is gone for good; it makes sure that what it leaves will be removed, by whichever worker.
+	Clean(ctx context.Context, meta *pb.FunctionMetaData)
 }
 
 // Observer is told about what happens; its methods must return at once.

@@ -190,6 +190,14 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	return nil
 }
 
+// CatchUp returns when everything is known that both topics hold at this moment.
+func (n *Node) CatchUp(ctx context.Context) error {
+	if err := n.catchUp(ctx); err != nil {
+		return fmt.Errorf("reading the internal topics: %w", err)
+	}
+	return nil
+}
+
 // catchUp reads both topics to their end.
 func (n *Node) catchUp(ctx context.Context) error {
 	assignments := make(chan error, 1)
