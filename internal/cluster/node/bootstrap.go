@@ -21,6 +21,8 @@ const (
 	// tenantWait is how long a missing tenant is waited for: a standalone broker creates its own some time after it
 	// answers the first request.
 	tenantWait = 30 * time.Second
+	// namespaceWait is how long a broker may not know the namespace yet that another worker has just created.
+	namespaceWait = 30 * time.Second
 )
 
 // bootstrap waits for the broker and makes sure of the namespace, the topics and the subscription (sections 2.2, 2.3).
@@ -49,7 +51,7 @@ func (n *Node) bootstrap(ctx context.Context) error {
 			return err
 		}
 		// at the earliest position; an existing one is never touched, several workers may be creating it
-		return n.ensure(ctx, "creating subscription "+membership.Subscription, func(ctx context.Context) error {
+		return n.ensureInside(ctx, "creating subscription "+membership.Subscription, func(ctx context.Context) error {
 			return n.opts.Admin.CreateSubscription(ctx, n.topics.coordination, membership.Subscription, broker.Earliest)
 		})
 	})
@@ -57,7 +59,19 @@ func (n *Node) bootstrap(ctx context.Context) error {
 }
 
 func (n *Node) ensureTopic(ctx context.Context, topic string) error {
-	return n.ensure(ctx, "creating topic "+topic, func(ctx context.Context) error { return n.opts.Admin.CreateTopic(ctx, topic) })
+	return n.ensureInside(ctx, "creating topic "+topic, func(ctx context.Context) error { return n.opts.Admin.CreateTopic(ctx, topic) })
+}
+
+// ensureInside is ensure for what is in the namespace: that it is not found is believed only after a while.
+func (n *Node) ensureInside(ctx context.Context, what string, create func(context.Context) error) error {
+	began := time.Now()
+	return n.ensure(ctx, what, func(ctx context.Context) error {
+		err := create(ctx)
+		if broker.IsNotFound(err) && time.Since(began) < namespaceWait {
+			return errors.New("the broker does not know the namespace yet: " + err.Error()) // not wrapped: it is tried again
+		}
+		return err
+	})
 }
 
 // ensure takes "exists already" for success.

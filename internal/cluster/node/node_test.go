@@ -25,6 +25,7 @@ type flakyAdmin struct {
 	create    func() error
 	topics    atomic.Int32
 	topicErr  error
+	topicFrom time.Time // until then a topic's namespace is not found
 	downUntil time.Time
 }
 
@@ -41,7 +42,13 @@ func (a *flakyAdmin) NamespacePolicies(context.Context, string) (*broker.Namespa
 func (a *flakyAdmin) CreateNamespace(context.Context, string, broker.NamespacePolicies) error {
 	return a.create()
 }
-func (a *flakyAdmin) CreateTopic(context.Context, string) error { a.topics.Add(1); return a.topicErr }
+func (a *flakyAdmin) CreateTopic(context.Context, string) error {
+	if time.Now().Before(a.topicFrom) {
+		return status(http.StatusNotFound)
+	}
+	a.topics.Add(1)
+	return a.topicErr
+}
 
 func status(code int) error { return &broker.Error{Op: "x", Code: code, Reason: "said so"} }
 
@@ -85,6 +92,12 @@ func TestStartCreatesWhatIsMissing(t *testing.T) {
 		"somebody else was faster": {admin: func() *flakyAdmin {
 			return &flakyAdmin{policies: notFound, create: func() error { return status(http.StatusConflict) }, topicErr: status(http.StatusConflict)}
 		}},
+		"the broker learns of the namespace later": {admin: func() *flakyAdmin {
+			return &flakyAdmin{topicFrom: time.Now().Add(5 * time.Second)}
+		}, wantWarn: "creating topic persistent://a/b/metadata: not possible yet, will try again"},
+		"the broker never learns of the namespace": {admin: func() *flakyAdmin {
+			return &flakyAdmin{topicFrom: time.Now().Add(time.Hour)}
+		}, wantErr: "the broker answered 404: said so"},
 		"the tenant comes a little later": {admin: func() *flakyAdmin {
 			n := 0
 			return &flakyAdmin{policies: notFound, create: func() error {
