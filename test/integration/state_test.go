@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,27 @@ func TestStateOfAFunction(t *testing.T) {
 	again := append([]string{"functions", "create", "--tenant", "public", "--namespace", "default", "--name", r.name, "--inputs", topic("state-in")}, x.submit...)
 	w.admin(again...)
 	require.Contains(t, w.adminFails("functions", "querystate", "--name", r.name, "--key", "two"), "key 'two' doesn't exist.", "the state of the deleted function is left")
+	w.admin("functions", "delete", "--name", r.name)
+}
+
+// TestStateOfAPythonFunction: its client is another one, its tables are the same.
+func TestStateOfAPythonFunction(t *testing.T) {
+	t.Parallel()
+	e := requireEnv(t)
+	w := startWorker(t, e, workerOptions{overrides: map[string]any{"stateStorageServiceUrl": stateURL(t)}})
+	file := filepath.Join(t.TempDir(), "counting.py")
+	require.NoError(t, os.WriteFile(file, []byte(`from pulsar import Function
+
+class Counting(Function):
+    def process(self, input, context):
+        context.incr_counter(input, 2)
+        context.put_state("last", input)
+`), 0o600))
+	r := deploy(t, w, example{name: "state-python", submit: []string{"--py", file, "--classname", "counting.Counting"}, noOutput: true})
+	w.awaitRunning(r.name, 1, 120*time.Second)
+	send(t, e, r.in, "a", "b", "a")
+	require.Eventually(t, func() bool { return w.count(r.name, "a") == 4 && w.count(r.name, "b") == 2 }, 60*time.Second, 100*time.Millisecond)
+	require.Equal(t, "a", *w.querystate(r.name, "last").StringValue)
 	w.admin("functions", "delete", "--name", r.name)
 }
 
