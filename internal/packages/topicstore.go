@@ -276,31 +276,28 @@ func (s *TopicStore) find(ctx context.Context, key string) (string, notes, error
 
 // last reads the newest message of a topic; ErrNotFound when it has none.
 func (s *TopicStore) last(ctx context.Context, topic string) (part, error) {
-	type answer struct {
-		reader pulsar.Reader
-		id     pulsar.MessageID
-	}
-	// One call: a reader that is closed while it is asked for its last message never answers.
-	a, err := await(ctx, func() (answer, error) {
-		reader, err := s.createReader(topic, pulsar.LatestMessageID())
+	id, err := await(ctx, func() (pulsar.MessageID, error) {
+		// Not inclusive: the client would seek, for which the broker closes the consumer, and may miss that. Closed here
+		// and not by the caller: a reader that is closed while it is asked for its last message never answers.
+		reader, err := s.client.CreateReader(pulsar.ReaderOptions{Topic: topic, StartMessageID: pulsar.LatestMessageID(), ReceiverQueueSize: readAhead})
 		if err != nil {
-			return answer{}, err
+			return nil, err
 		}
-		id, err := reader.GetLastMessageID()
-		if err != nil {
-			reader.Close()
-			return answer{}, err
-		}
-		return answer{reader, id}, nil
-	}, func(a answer) { a.reader.Close() })
+		defer reader.Close()
+		return reader.GetLastMessageID()
+	}, nil)
 	if err != nil {
 		return part{}, err
 	}
-	defer a.reader.Close()
-	if a.id.EntryID() < 0 {
+	if id.EntryID() < 0 {
 		return part{}, ErrNotFound
 	}
-	return nextPart(ctx, a.reader)
+	reader, err := s.reader(ctx, topic, id)
+	if err != nil {
+		return part{}, err
+	}
+	defer reader.Close()
+	return nextPart(ctx, reader)
 }
 
 // lastEnd searches the whole topic, up to the message before, for the newest end message.
@@ -330,12 +327,10 @@ func (s *TopicStore) lastEnd(ctx context.Context, topic string, before part) (pa
 }
 
 func (s *TopicStore) reader(ctx context.Context, topic string, start pulsar.MessageID) (pulsar.Reader, error) {
-	return await(ctx, func() (pulsar.Reader, error) { return s.createReader(topic, start) }, func(r pulsar.Reader) { r.Close() })
-}
-
-func (s *TopicStore) createReader(topic string, start pulsar.MessageID) (pulsar.Reader, error) {
-	return s.client.CreateReader(pulsar.ReaderOptions{Topic: topic, StartMessageID: start, StartMessageIDInclusive: true,
-		ReceiverQueueSize: readAhead})
+	return await(ctx, func() (pulsar.Reader, error) {
+		return s.client.CreateReader(pulsar.ReaderOptions{Topic: topic, StartMessageID: start, StartMessageIDInclusive: true,
+			ReceiverQueueSize: readAhead})
+	}, func(r pulsar.Reader) { r.Close() })
 }
 
 func nextPart(ctx context.Context, reader pulsar.Reader) (part, error) {
