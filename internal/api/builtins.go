@@ -14,9 +14,15 @@ const anyKind Kind = -1
 
 func offers(class *string) bool { return class != nil && *class != "" }
 
-// listConnectors answers the built-in connectors that offer the given kind, ordered by name; anyone may ask.
+// listConnectors answers the built-in connectors that offer the given kind, ordered by name. Each kind is open to
+// everybody; all of them together need a superuser, as worker/connectors does (CVE-2026-105936).
 func (s *Server) listConnectors(k Kind) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if k == anyKind {
+			if err := s.allow(r, Access{Right: RightSuperuser}); err != nil {
+				return err
+			}
+		}
 		answer := []catalog.ConnectorDefinition{}
 		if s.opts.Catalog != nil {
 			for _, d := range s.opts.Catalog.Connectors() {

@@ -129,6 +129,10 @@ const (
 	RightComponent Right = iota
 	// RightSuperuser: superuser only.
 	RightSuperuser
+	// RightPackages: packages permission in the namespace of a package, tenant admin, or superuser.
+	RightPackages
+	// RightProduce: produce permission for the topic or in its namespace, tenant admin, or superuser.
+	RightProduce
 )
 
 // Access is one authorization question.
@@ -136,6 +140,7 @@ type Access struct {
 	Right             Right
 	Kind              Kind
 	Tenant, Namespace string
+	Topic             string // full name, with RightProduce
 }
 
 // Authorizer decides what an authenticated caller may do. A nil Authorizer in Options allows everything.

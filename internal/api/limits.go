@@ -5,7 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,10 +160,27 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 				host = r.RemoteAddr
 			}
 			log.Info(fmt.Sprintf("%s - - [%s] %q %d %d %q %q %d", host, start.Format("02/Jan/2006:15:04:05 -0700"),
-				r.Method+" "+r.URL.RequestURI()+" "+r.Proto, rec.status, rec.bytes, orDash(r.Referer()), orDash(r.UserAgent()), now.Sub(start).Milliseconds()))
+				r.Method+" "+loggedURI(r.URL)+" "+r.Proto, rec.status, rec.bytes, orDash(r.Referer()), orDash(r.UserAgent()), now.Sub(start).Milliseconds()))
 		}()
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// loggedURI hides a token in the query, which is a credential.
+func loggedURI(u *url.URL) string {
+	uri := u.RequestURI()
+	path, query, found := strings.Cut(uri, "?")
+	if !found || !strings.Contains(strings.ToLower(query), "token") && !strings.Contains(query, "%") {
+		return uri
+	}
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, _, _ := strings.Cut(part, "=")
+		if plain, err := url.QueryUnescape(name); err != nil || strings.EqualFold(plain, "token") {
+			parts[i] = "token=***"
+		}
+	}
+	return path + "?" + strings.Join(parts, "&")
 }
 
 func orDash(s string) string {

@@ -86,6 +86,9 @@ func (s *Server) planMain(sub *submission, ref *packageRef) error {
 	stored := sub.existing.GetPackageLocation()
 	switch {
 	case sub.url != "":
+		if err := s.allowPackage(sub.request, sub.url); err != nil {
+			return err
+		}
 		return s.planURL(sub.request.Context(), sub.kind, sub.url, sub.config.NeedsPackage(), ref)
 	case strings.HasPrefix(archive, "builtin") && (sub.file == nil || sub.existing == nil):
 		name := strings.TrimPrefix(archive, "builtin://")
@@ -224,6 +227,9 @@ func (s *Server) planTransform(sub *submission, ref *packageRef) error {
 			ref.location, ref.store = stored, false
 		}
 		return nil
+	}
+	if err := s.allowPackage(sub.request, transform); err != nil {
+		return err
 	}
 	return s.planURL(sub.request.Context(), Function, transform, true, ref)
 }

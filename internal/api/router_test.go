@@ -116,13 +116,13 @@ func TestAuthorization(t *testing.T) {
 		none         bool   // nobody needs a right
 		wantReason   string
 	}{
-		"get":            {method: "GET", path: one, allowed: Access{RightComponent, Function, "public", "default"}},
-		"unknown":        {method: "GET", path: one + "x", allowed: Access{RightComponent, Function, "public", "default"}},
-		"list sinks":     {method: "GET", path: "/admin/v3/sink/a/b", allowed: Access{RightComponent, Sink, "a", "b"}},
-		"stop source":    {method: "POST", path: "/admin/v3/sources/a/b/c/stop", allowed: Access{RightComponent, Source, "a", "b"}},
-		"download":       {method: "GET", path: one + "/download", allowed: Access{RightComponent, Function, "public", "default"}},
-		"state":          {method: "GET", path: one + "/state/k", allowed: Access{RightComponent, Function, "public", "default"}},
-		"path of 4":      {method: "GET", path: "/admin/v3/functions/download?path=a/b/c/d", allowed: Access{RightComponent, Function, "a", "b"}},
+		"get":            {method: "GET", path: one, allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
+		"unknown":        {method: "GET", path: one + "x", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
+		"list sinks":     {method: "GET", path: "/admin/v3/sink/a/b", allowed: Access{Right: RightComponent, Kind: Sink, Tenant: "a", Namespace: "b"}},
+		"stop source":    {method: "POST", path: "/admin/v3/sources/a/b/c/stop", allowed: Access{Right: RightComponent, Kind: Source, Tenant: "a", Namespace: "b"}},
+		"download":       {method: "GET", path: one + "/download", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
+		"state":          {method: "GET", path: one + "/state/k", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
+		"path of 4":      {method: "GET", path: "/admin/v3/functions/download?path=a/b/c/d", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "a", Namespace: "b"}},
 		"path of 3":      {method: "GET", path: "/admin/v3/functions/download?path=a/b/c", allowed: Access{Right: RightSuperuser}},
 		"builtins":       {method: "GET", path: "/admin/v3/functions/builtins", allowed: Access{Right: RightSuperuser}},
 		"reload":         {method: "POST", path: "/admin/v3/functions/builtins/reload", allowed: Access{Right: RightSuperuser}},
@@ -131,12 +131,12 @@ func TestAuthorization(t *testing.T) {
 		"worker stats":   {method: "GET", path: "/admin/v2/worker-stats/metrics", allowed: Access{Right: RightSuperuser}},
 		"drain":          {method: "PUT", path: "/admin/v2/worker/drain", allowed: Access{Right: RightSuperuser}},
 		"leader ready":   {method: "GET", path: "/admin/v2/worker/cluster/leader/ready", none: true},
-		"connectors":     {method: "GET", path: "/admin/v3/functions/connectors", none: true},
+		"connectors":     {method: "GET", path: "/admin/v3/functions/connectors", allowed: Access{Right: RightSuperuser}},
 		"worker's list":  {method: "GET", path: "/admin/v2/worker/connectors", allowed: Access{Right: RightSuperuser}},
 		"builtin sinks":  {method: "GET", path: "/admin/v3/sink/builtinsinks", none: true},
 		"version":        {method: "GET", path: "/version", none: true},
-		"v2 get":         {method: "GET", path: "/admin/v2/functions/public/default/f", allowed: Access{RightComponent, Function, "public", "default"}},
-		"instance stats": {method: "GET", path: one + "/0/stats", allowed: Access{RightComponent, Function, "public", "default"}},
+		"v2 get":         {method: "GET", path: "/admin/v2/functions/public/default/f", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
+		"instance stats": {method: "GET", path: one + "/0/stats", allowed: Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			refuse := newFixture(t, func(o *Options) { o.Authz = denier{} })

@@ -34,6 +34,9 @@ func (s *Server) trigger(empty int) handler {
 		if err != nil {
 			return err
 		}
+		if err := s.allowProduce(r, topic); err != nil {
+			return err
+		}
 		if s.opts.Trigger == nil {
 			return fail(http.StatusServiceUnavailable, textNotInitialized)
 		}
