@@ -5,16 +5,19 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 MODULE  := github.com/functions-worker/functions-worker
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run test check bench build fmt docs proto clean help
+.PHONY: run test test-differential check bench build fmt docs proto clean help
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: build ## broker, worker and example functions in Java, Python and Go; Ctrl-C ends all
 	@scripts/run.sh
 
 test: ## every test; brings in, starts and stops what they need
 	@scripts/test.sh
+
+test-differential: ## the same requests to this worker and to the Java worker
+	@scripts/test.sh differential
 
 check: ## format, vet, lint and unit tests with the race detector
 	@scripts/check.sh

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Every test. Brings in what they need, starts one broker for all of them, and ends what it started.
-#   test.sh [SUITE…]   only those: check, packages, integration, conformance
+#   test.sh [SUITE…]   only those: check, packages, integration, conformance, differential
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 scripts/need-go.sh
 suites=("${@:-}")
-[ -n "${suites[0]}" ] || suites=(check packages integration conformance)
+[ -n "${suites[0]}" ] || suites=(check packages integration conformance differential)
 wants() { local s; for s in "${suites[@]}"; do [ "$s" = "$1" ] && return; done; return 1; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/functions-worker-test.XXXXXX")
@@ -38,7 +38,7 @@ if wants check; then
   fi
 fi
 
-if wants packages || wants integration || wants conformance; then
+if wants packages || wants integration || wants conformance || wants differential; then
   scripts/pulsar.sh fetch
   scripts/pulsar.sh connectors data-generator batch-data-generator file http kafka
   say "building"
@@ -59,6 +59,15 @@ if wants packages; then
 fi
 wants integration && suite integration go test -json -timeout 25m -count=1 ./test/integration/...
 wants conformance && suite conformance go test -json -timeout 10m -count=1 ./test/conformance/...
+if wants differential; then
+  export DIFFERENTIAL_REPORT=$CACHE/differential-report.txt
+  rm -f "$DIFFERENTIAL_REPORT"
+  suite differential go test -json -timeout 15m -count=1 ./test/differential/...
+  if [ -f "$DIFFERENTIAL_REPORT" ]; then
+    head -n 1 "$DIFFERENTIAL_REPORT"
+    echo "every accepted difference: $DIFFERENTIAL_REPORT"
+  fi
+fi
 
 printf '\n%-14s %8s %8s %8s %8s\n' suite passed failed skipped seconds
 total_passed=0 total_failed=0 total_skipped=0
