@@ -7,7 +7,7 @@
 //		})
 //	}
 //
-//	go build -o exclamation . && pulsar-admin functions create --go exclamation --name exclamation --inputs in --output out
+//	go build -o exclamation . && pulsar-admin functions create --go $PWD/exclamation --name exclamation --inputs in --output out
 //
 // The worker starts the program with -instance-conf. The program then serves its control port and its metrics, opens the
 // function's topics, and calls the handler with one message at a time. A nil result means that there is nothing to
