@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -67,6 +68,9 @@ func checkRights(ctx context.Context, w *config.Worker, p Probes) []Finding {
 		return nil
 	}
 	clusters, err := p.Admin.Clusters(ctx)
+	if unreachable(err, w.PulsarWebServiceURL) {
+		return []Finding{warn("pulsarFunctionsNamespace", "check again when the broker answers", "the rights of the worker could not be looked at")}
+	}
 	if err != nil {
 		return []Finding{fail("brokerClientAuthenticationPlugin", "give credentials that the broker accepts (brokerClientAuthentication… keys)", "the broker's clusters cannot be listed: %v", err)}
 	}
@@ -92,6 +96,13 @@ func checkRights(ctx context.Context, w *config.Worker, p Probes) []Finding {
 		return append(findings, fail(key, "give the worker's role the rights produce and consume on the namespace", "the topics of %s cannot be listed: %v", w.PulsarFunctionsNamespace, err))
 	}
 	return append(findings, judgeTopics(w, topics))
+}
+
+// unreachable says that nobody answered at one of the broker's addresses: checkBrokerWeb reports that. Another address may
+// be that of an issuer of tokens.
+func unreachable(err error, brokerURL string) bool {
+	var e *url.Error
+	return errors.As(err, &e) && slices.ContainsFunc(splitHosts(brokerURL), func(base string) bool { return strings.HasPrefix(e.URL, base) })
 }
 
 func judgeCluster(name string, clusters []string) Finding {

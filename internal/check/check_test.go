@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,12 @@ func TestRun(t *testing.T) {
 			settings: map[string]string{"pulsarFunctionsCluster": "west"}, wantStatus: 1, want: "the broker knows no cluster west; it knows standalone",
 		},
 		"credentials refused": {change: func(p *Probes) { p.Admin = fakeAdmin{err: errors.New("401")} }, wantStatus: 1, want: "cannot be listed: 401"},
+		"nobody at the admin port": {change: func(p *Probes) {
+			p.Admin = fakeAdmin{err: &url.Error{Op: "Get", URL: "http://broker:8080/admin/v2/clusters", Err: errors.New("refused")}}
+		}, want: "could not be looked at"},
+		"no token from its issuer": {change: func(p *Probes) {
+			p.Admin = fakeAdmin{err: &url.Error{Op: "Post", URL: "http://issuer/token", Err: errors.New("refused")}}
+		}, wantStatus: 1, want: "cannot be listed"},
 		"tenant missing": {
 			change:     func(p *Probes) { p.Admin = fakeAdmin{clusters: []string{"standalone"}} },
 			wantStatus: 1, want: "the tenant public does not exist", wantRemedy: "pulsar-admin tenants create public",
