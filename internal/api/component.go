@@ -126,7 +126,7 @@ func (s *Server) deregister(k Kind, success int) handler {
 		gone.Version++
 		ctx, cancel := s.writeContext(r)
 		defer cancel()
-		s.opts.Cleanups.Add(ctx, cleanup.Deleted(meta, storedPackages(meta))) // before, so that dying in between loses nothing
+		s.opts.Cleanups.Add(ctx, cleanup.Deleted(meta)) // before, so that dying in between loses nothing
 		if err := s.opts.Cluster.Write(ctx, gone, true); err != nil {
 			return err
 		}

@@ -265,7 +265,7 @@ func (s *Server) storeAndWrite(ctx context.Context, sub *submission, plan *packa
 		return fail(http.StatusInternalServerError, err.Error())
 	}
 	if sub.existing != nil {
-		s.opts.Cleanups.Add(ctx, cleanup.Superseded(sub.existing, supersededPackages(sub.existing, meta)))
+		s.opts.Cleanups.Add(ctx, cleanup.Superseded(sub.existing, meta))
 	}
 	if err := s.opts.Cluster.Write(ctx, meta, false); err != nil {
 		if outcomeUnknown(err) { // the entry made before they were stored finds out

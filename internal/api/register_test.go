@@ -14,7 +14,6 @@ import (
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
 )
 
 func TestRegisterStoresPackageAndMetadata(t *testing.T) {
@@ -241,28 +240,4 @@ func TestDeleteIsRecordedBeforeItHappens(t *testing.T) {
 	f.cluster.writeErr = cluster.ErrLeaderNotReady
 	require.Equal(t, 503, f.do(http.MethodDelete, one).Code)
 	require.Len(t, f.cleanups.entries, recorded+1)
-}
-
-func TestStoredPackages(t *testing.T) {
-	meta := &pb.FunctionMetaData{FunctionDetails: &pb.FunctionDetails{Tenant: "httpd", Namespace: "n", Name: "f"}}
-	for name, tc := range map[string]struct {
-		path, file string
-		want       int
-	}{
-		"upload":            {"httpd/n/f/1-x.py", "x.py", 1},
-		"http":              {"http://x/y.py", "", 0},
-		"file":              {"file:///x/y.py", "y.py", 0},
-		"builtin":           {"builtin://x", "x.nar", 0},
-		"own package":       {"function://httpd/n/f@0", "x.py", 1},
-		"other package":     {"function://a/b/c@0", "tmp", 0},
-		"by URL":            {"function://httpd/n/f@0", "", 0},
-		"nothing":           {"", "", 0},
-		"tenant like a URL": {"builtins/n/f/1-x.py", "x.py", 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := proto.CloneOf(meta)
-			m.PackageLocation = &pb.PackageLocationMetaData{PackagePath: tc.path, OriginalFileName: tc.file}
-			require.Len(t, storedPackages(m), tc.want)
-		})
-	}
 }

@@ -86,15 +86,15 @@ const (
 	uploadSettle = 15 * time.Minute
 )
 
-// Deleted is what becomes superfluous when the component is deleted; packages are those stored for it.
-func Deleted(meta *pb.FunctionMetaData, packages []string) Entry {
-	e := of(meta, packages)
+// Deleted is what becomes superfluous when the component is deleted, the packages stored for it included.
+func Deleted(meta *pb.FunctionMetaData) Entry {
+	e := of(meta, storedPackages(meta))
 	e.Remove, _ = Leftovers(meta.GetFunctionDetails()) // what has no valid name was never made
 	return e
 }
 
-// Superseded are packages of a component that its next version does not use.
-func Superseded(meta *pb.FunctionMetaData, packages []string) Entry { return of(meta, packages) }
+// Superseded are the packages stored for a component that its next version does not use.
+func Superseded(old, next *pb.FunctionMetaData) Entry { return of(old, supersededPackages(old, next)) }
 
 // Uploaded are packages about to be stored for a change that may not come to pass, if the worker dies before.
 func Uploaded(function string, packages ...string) Entry {

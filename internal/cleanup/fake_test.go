@@ -229,6 +229,11 @@ func component(createTime uint64, change ...func(*pb.FunctionMetaData)) *pb.Func
 	return meta
 }
 
+// uploaded is a component whose package was uploaded for it.
+func uploaded(createTime uint64) *pb.FunctionMetaData {
+	return component(createTime, func(m *pb.FunctionMetaData) { m.PackageLocation.OriginalFileName = "x.py" })
+}
+
 func named(name string) func(*pb.FunctionMetaData) {
 	return func(m *pb.FunctionMetaData) { m.FunctionDetails.Name = name }
 }

@@ -96,7 +96,7 @@ func TestJudgeLeftover(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, why := newWorld(tt.registered, tt.assigned).judgeLeftover(Deleted(component(1), nil), tt.leftover, tt.seen, tt.age)
+			got, why := newWorld(tt.registered, tt.assigned).judgeLeftover(Deleted(component(1)), tt.leftover, tt.seen, tt.age)
 			require.Equal(t, tt.want, got, why)
 			require.Equal(t, got == remove, why == "")
 		})
@@ -116,12 +116,12 @@ func TestJudgePackage(t *testing.T) {
 		seen       time.Duration
 		want       verdict
 	}{
-		{name: "nobody uses it", entry: Deleted(component(1), nil), want: remove},
-		{name: "registered", entry: Deleted(component(1), nil), registered: list{component(1)}, want: wait},
-		{name: "still registered after a while", entry: Deleted(component(1), nil), registered: list{component(1)}, seen: changeLimit + 1, want: keep},
-		{name: "assigned", entry: Deleted(component(1), nil), assigned: list{component(1)}, seen: 48 * time.Hour, want: wait},
-		{name: "transform function of another", entry: Deleted(component(1), nil), registered: list{transform}, want: wait},
-		{name: "superseded", entry: Superseded(component(1), nil), registered: list{component(2)}, want: remove},
+		{name: "nobody uses it", entry: Deleted(component(1)), want: remove},
+		{name: "registered", entry: Deleted(component(1)), registered: list{component(1)}, want: wait},
+		{name: "still registered after a while", entry: Deleted(component(1)), registered: list{component(1)}, seen: changeLimit + 1, want: keep},
+		{name: "assigned", entry: Deleted(component(1)), assigned: list{component(1)}, seen: 48 * time.Hour, want: wait},
+		{name: "transform function of another", entry: Deleted(component(1)), registered: list{transform}, want: wait},
+		{name: "superseded", entry: Superseded(uploaded(1), component(2)), registered: list{component(2)}, want: remove},
 		{name: "just uploaded", entry: Uploaded("t/n/f"), seen: uploadSettle - 1, want: wait},
 		{name: "uploaded and registered", entry: Uploaded("t/n/f"), registered: list{component(1)}, seen: uploadSettle, want: keep},
 		{name: "uploaded in vain", entry: Uploaded("t/n/f"), seen: uploadSettle, want: remove},
@@ -149,7 +149,7 @@ func TestNothingInUseIsRemoved(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		registered := rapid.SliceOfNDistinct(anyComponent, 0, 3, func(m *pb.FunctionMetaData) string { return m.GetFunctionDetails().GetName() }).Draw(t, "registered")
-		deleted := Deleted(anyComponent.Draw(t, "deleted"), nil)
+		deleted := Deleted(anyComponent.Draw(t, "deleted"))
 		w := newWorld(registered, nil)
 		for _, l := range deleted.Remove {
 			if v, _ := w.judgeLeftover(deleted, l, time.Hour, 0); v != remove {
@@ -165,7 +165,7 @@ func TestNothingInUseIsRemoved(t *testing.T) {
 }
 
 func TestDecode(t *testing.T) {
-	good := Deleted(component(5), []string{"k"}).complete("w", time.Unix(1_700_000_000, 0))
+	good := Deleted(uploaded(5)).complete("w", time.Unix(1_700_000_000, 0))
 	data, err := json.Marshal(good)
 	require.NoError(t, err)
 	got, err := decode(data)

@@ -117,10 +117,11 @@ func (s *Service) Add(ctx context.Context, e Entry) {
 // Clean is told by the owner of the last instance of a deleted component. It matters for deletions through a Java worker,
 // which records nothing; of others the entry is in the queue already, and a second one is recognised when it comes.
 func (s *Service) Clean(ctx context.Context, meta *pb.FunctionMetaData) {
-	e := Deleted(meta, nil)
+	e := Deleted(meta)
 	if s.added.has(e.incarnation(), time.Now()) || s.done.has(e.incarnation(), time.Now()) {
 		return
 	}
+	s.added.add(e.incarnation(), time.Now())
 	s.Add(ctx, e)
 }
 

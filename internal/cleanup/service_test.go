@@ -62,7 +62,7 @@ func TestDeletedComponent(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.register(component(1))
 		f.set(func(f *fakeWorld) { f.assigned = append(f.assigned, component(1)) })
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		pass(time.Minute)
 		require.Empty(t, f.did(), "it is not deleted yet")
 		f.remove("t/n/f")
@@ -77,7 +77,7 @@ func TestDeletedComponent(t *testing.T) {
 
 func TestNeverScheduledComponentIsCleanedUpAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		synctest.Wait()
 		require.Equal(t, []string{unsubscribeIn, "package key1"}, f.did())
 		require.Zero(t, q.left())
@@ -87,7 +87,7 @@ func TestNeverScheduledComponentIsCleanedUpAtOnce(t *testing.T) {
 func TestDeletionThatDoesNotHappen(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.register(component(1))
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		pass(changeLimit - time.Minute)
 		require.Equal(t, 1, q.left())
 		pass(2 * time.Minute)
@@ -95,7 +95,7 @@ func TestDeletionThatDoesNotHappen(t *testing.T) {
 		f.remove("t/n/f")
 		pass(time.Hour)
 		require.Empty(t, f.did())
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		pass(time.Second)
 		require.Equal(t, []string{unsubscribeIn, "package key1"}, f.did(), "the second attempt is one of its own")
 	})
@@ -106,7 +106,7 @@ func TestAnotherWorkerGoesOn(t *testing.T) {
 		q, f := newMemoryQueue(), newFakeWorld()
 		first := startWorker(t, q, f)
 		f.register(component(1))
-		first.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		first.Add(t.Context(), Deleted(uploaded(1)))
 		f.remove("t/n/f")
 		f.set(func(f *fakeWorld) { f.assigned = append(f.assigned, component(1)) })
 		pass(time.Second)
@@ -131,7 +131,7 @@ func TestDeposedWorkerStops(t *testing.T) {
 		first := startWorker(t, q, f)
 		defer first.stop()
 		f.set(func(f *fakeWorld) { f.answer = func(string) error { return errAway } })
-		first.Add(t.Context(), Deleted(component(1), nil))
+		first.Add(t.Context(), Deleted(component(1)))
 		pass(10 * time.Second)
 		require.NotEmpty(t, f.did())
 		second := startWorker(t, q, f)
@@ -150,7 +150,7 @@ func TestDeposedWorkerStops(t *testing.T) {
 func TestCreatedAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.register(component(2))
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		pass(time.Second)
 		require.Equal(t, []string{"package key1"}, f.did())
 		require.Zero(t, q.left())
@@ -160,7 +160,7 @@ func TestCreatedAnew(t *testing.T) {
 
 func TestUserMakesASubscriptionAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *memoryQueue, f *fakeWorld, w *worker) {
-		w.Add(t.Context(), Deleted(component(1), nil))
+		w.Add(t.Context(), Deleted(component(1)))
 		pass(time.Second)
 		require.Equal(t, []string{unsubscribeIn}, f.did())
 		// owners of instances report the deletion as well, on this worker and on others
@@ -187,8 +187,8 @@ func TestDeletionThroughAJavaWorker(t *testing.T) {
 func TestReportedTwiceWhileNotDone(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.set(func(f *fakeWorld) { f.answer = func(string) error { return code(412) } })
-		w.Add(t.Context(), Deleted(component(1), nil))
-		w.Add(t.Context(), Deleted(component(1), nil))
+		w.Add(t.Context(), Deleted(component(1)))
+		w.Add(t.Context(), Deleted(component(1)))
 		pass(time.Minute)
 		tries := len(f.did())
 		f.set(func(f *fakeWorld) { f.answer = nil })
@@ -202,14 +202,14 @@ func TestQueueNotReachable(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		q.set(func(q *memoryQueue) { q.putErr = errAway })
 		f.register(component(1))
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		w.said(t, "could not be recorded")
 		f.remove("t/n/f")
 		pass(pauseEarly)
 		require.Equal(t, []string{unsubscribeIn, "package key1"}, f.did())
 
 		f.register(component(1))
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		w.stop()
 		w.said(t, "the worker ends before")
 	})
@@ -255,7 +255,7 @@ func TestFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 				f.set(func(f *fakeWorld) { f.answer = tt.answer })
-				w.Add(t.Context(), Deleted(tt.deleted, nil))
+				w.Add(t.Context(), Deleted(tt.deleted))
 				pass(tt.within)
 				w.said(t, tt.wantSaid)
 				require.Zero(t, q.left())
@@ -271,7 +271,7 @@ func TestFailures(t *testing.T) {
 func TestGivingUp(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.set(func(f *fakeWorld) { f.answer = func(string) error { return errAway } })
-		w.Add(t.Context(), Deleted(component(1), []string{"key1"}))
+		w.Add(t.Context(), Deleted(uploaded(1)))
 		pass(giveUp - time.Minute)
 		require.Equal(t, 1, q.left())
 		require.Less(t, len(f.did()), int(2*giveUp/pauseMax)+200, "tried too often")
@@ -284,7 +284,7 @@ func TestGivingUp(t *testing.T) {
 func TestClusterOrBrokerCannotTell(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		f.set(func(f *fakeWorld) { f.catchUpErr = errAway })
-		w.Add(t.Context(), Deleted(component(1), nil))
+		w.Add(t.Context(), Deleted(component(1)))
 		pass(time.Hour)
 		require.Empty(t, f.did())
 		f.set(func(f *fakeWorld) { f.catchUpErr = nil })
