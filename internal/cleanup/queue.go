@@ -2,11 +2,15 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/backoff"
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/broker"
@@ -41,7 +45,12 @@ const (
 	stepTimeout = 10 * time.Second
 	// readAhead is how many entries wait in the client.
 	readAhead = 100
+	retryMin  = 100 * time.Millisecond
 	retryMax  = 10 * time.Second
+	// idleCheck is how long a silent consumer is trusted. One that the broker does not list so many times in a row is
+	// replaced; before that it may be reconnecting, and closing it then could bring it back to life.
+	idleCheck       = 2 * time.Minute
+	missesUntilAnew = 2
 )
 
 // QueueAdmin is the part of the broker's admin API that the queue needs; *broker.Admin has it.
@@ -64,10 +73,11 @@ type pulsarQueue struct {
 	PulsarOptions
 	turn     chan struct{} // capacity 1: the right to make topic and producer
 	ensured  bool
-	producer pulsar.Producer
+	writer   *writer
 	consumer pulsar.Consumer // of the one goroutine that receives
 	name     string
-	lost     atomic.Bool // the broker has made another consumer the active one in between
+	idle     time.Duration // idleCheck
+	lost     atomic.Bool   // the broker has made another consumer the active one in between
 }
 
 // NewPulsar is a queue in a topic with one failover subscription. Nothing is done before it is used.
@@ -75,7 +85,7 @@ func NewPulsar(o PulsarOptions) Queue {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &pulsarQueue{PulsarOptions: o, turn: make(chan struct{}, 1), name: o.Worker + "-cleaner"}
+	return &pulsarQueue{PulsarOptions: o, turn: make(chan struct{}, 1), name: o.Worker + "-cleaner", idle: idleCheck}
 }
 
 // take is the turn; the caller gives it back.
@@ -105,67 +115,151 @@ func (q *pulsarQueue) ensure(ctx context.Context) error {
 	return nil
 }
 
-// writer is the shared producer, made at first use. One that is closed late harms nobody, since many may write.
-func (q *pulsarQueue) writer(ctx context.Context) (pulsar.Producer, error) {
+// writer is a shared producer until its connection is lost.
+type writer struct {
+	producer pulsar.Producer
+	lost     chan struct{}
+	once     sync.Once
+}
+
+func (w *writer) lose() { w.once.Do(func() { close(w.lost) }) }
+
+// open gives the current writer, made at first use and after a loss.
+func (q *pulsarQueue) open(ctx context.Context) (*writer, error) {
 	if err := q.take(ctx); err != nil {
 		return nil, err
 	}
 	defer func() { <-q.turn }()
-	if q.producer != nil {
-		return q.producer, nil
+	if q.writer != nil {
+		select {
+		case <-q.writer.lost:
+			q.writer.producer.Close()
+			q.writer, q.ensured = nil, false // perhaps somebody has deleted the topic
+		default:
+			return q.writer, nil
+		}
 	}
 	if err := q.ensure(ctx); err != nil {
 		return nil, err
 	}
+	w := &writer{lost: make(chan struct{})}
 	p, err := await(ctx, func() (pulsar.Producer, error) {
 		return q.Client.CreateProducer(pulsar.ProducerOptions{
-			Topic: q.Topic, DisableBatching: true, DisableBlockIfQueueFull: true, SendTimeout: stepTimeout, BackOffPolicyFunc: rlog.Backoff,
+			Topic: q.Topic, DisableBatching: true, DisableBlockIfQueueFull: true, SendTimeout: stepTimeout,
+			// It never reconnects, so that a lost entry is known at once and written by another one. The client asks for the
+			// pauses between its attempts when a connection is lost, and then makes none.
+			MaxReconnectToBroker: new(uint),
+			BackOffPolicyFunc:    func() backoff.Policy { w.lose(); return rlog.Backoff() },
 		})
 	}, pulsar.Producer.Close)
-	q.producer = p
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	w.producer, q.writer = p, w
+	return w, nil
 }
 
+// Put tries until ctx ends. An entry may be written twice then; it is the same one to the receiver.
 func (q *pulsarQueue) Put(ctx context.Context, data []byte) error {
-	p, err := q.writer(ctx)
+	for {
+		err := q.putOnce(ctx, data)
+		if err == nil {
+			return nil
+		}
+		if sleep(ctx, retryMin); ctx.Err() != nil || errors.Is(err, pulsar.ErrMessageTooLarge) {
+			return fmt.Errorf("writing to the topic of clean-ups: %w", err)
+		}
+	}
+}
+
+func (q *pulsarQueue) putOnce(ctx context.Context, data []byte) error {
+	w, err := q.open(ctx)
 	if err != nil {
-		return fmt.Errorf("opening the topic of clean-ups: %w", err)
+		return err
 	}
 	sent := make(chan error, 2) // the callback runs on the connection's goroutine and must not block
-	p.SendAsync(ctx, &pulsar.ProducerMessage{Payload: data}, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
+	w.producer.SendAsync(ctx, &pulsar.ProducerMessage{Payload: data}, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 		select {
 		case sent <- err:
 		default:
 		}
 	})
 	select {
-	case err = <-sent:
+	case err := <-sent:
+		if err != nil && ctx.Err() == nil && !errors.Is(err, pulsar.ErrMessageTooLarge) {
+			w.lose()
+		}
+		return err
+	case <-w.lost:
+		return errors.New("the connection was lost before the confirmation")
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	if err != nil {
-		return fmt.Errorf("writing to the topic of clean-ups: %w", err)
-	}
-	return nil
 }
 
 func (q *pulsarQueue) Receive(ctx context.Context) (Item, error) {
-	for pause := time.Second; q.consumer == nil; pause = min(2*pause, retryMax) {
+	for missed := 0; ; {
+		if q.consumer == nil {
+			if err := q.connect(ctx); err != nil {
+				return nil, err
+			}
+			missed = 0
+		}
+		waiting, cancel := context.WithTimeout(ctx, q.idle)
+		m, err := q.consumer.Receive(waiting)
+		cancel()
+		switch {
+		case err == nil:
+			return pulsarItem{m, q.consumer}, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !errors.Is(err, context.DeadlineExceeded):
+			missed = missesUntilAnew
+		case q.connected(ctx):
+			missed = 0
+		default:
+			missed++
+		}
+		if missed >= missesUntilAnew {
+			q.Log.Warn("subscribing to the topic of clean-ups anew", zap.Error(err))
+			q.consumer.Close()
+			q.consumer = nil
+			q.forgetTopic()
+		}
+	}
+}
+
+// connected says whether the broker lists this worker's consumer, or cannot be asked. A client gives a consumer up, and
+// says nothing, whose topic was deleted.
+func (q *pulsarQueue) connected(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	stats, err := q.Admin.TopicStats(ctx, q.Topic)
+	if err != nil {
+		return !broker.IsNotFound(err)
+	}
+	return slices.ContainsFunc(stats.Subscriptions[subscription].Consumers, func(c broker.ConsumerStats) bool { return c.Name == q.name })
+}
+
+func (q *pulsarQueue) forgetTopic() {
+	q.turn <- struct{}{}
+	q.ensured = false
+	<-q.turn
+}
+
+// connect subscribes, however long it takes until the broker can be reached.
+func (q *pulsarQueue) connect(ctx context.Context) error {
+	for pause := time.Second; ; pause = min(2*pause, retryMax) {
 		err := q.subscribe(ctx)
 		if err == nil {
-			break
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		q.Log.Warn("the topic of clean-ups cannot be read yet, will try again", zap.String("topic", q.Topic), zap.Duration("in", pause), zap.Error(err))
 		sleep(ctx, pause)
 	}
-	m, err := q.consumer.Receive(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return pulsarItem{m, q.consumer}, nil
 }
 
 func (q *pulsarQueue) subscribe(ctx context.Context) error {
@@ -177,7 +271,7 @@ func (q *pulsarQueue) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.consumer, err = await(ctx, func() (pulsar.Consumer, error) {
+	c, err := await(ctx, func() (pulsar.Consumer, error) {
 		return q.Client.Subscribe(pulsar.ConsumerOptions{
 			Topic: q.Topic, SubscriptionName: subscription, Type: pulsar.Failover, Name: q.name, EventListener: q,
 			SubscriptionInitialPosition: pulsar.SubscriptionPositionEarliest, ReceiverQueueSize: readAhead,
@@ -186,6 +280,9 @@ func (q *pulsarQueue) subscribe(ctx context.Context) error {
 			NackRedeliveryDelay: time.Second, BackOffPolicyFunc: rlog.Backoff,
 		})
 	}, pulsar.Consumer.Close)
+	if err == nil {
+		q.consumer = c
+	}
 	return err
 }
 
@@ -213,8 +310,8 @@ func (q *pulsarQueue) Receiving(ctx context.Context) (bool, error) {
 func (q *pulsarQueue) Close() {
 	q.turn <- struct{}{}
 	defer func() { <-q.turn }()
-	if q.producer != nil {
-		q.producer.Close()
+	if q.writer != nil {
+		q.writer.producer.Close()
 	}
 	if q.consumer != nil {
 		q.consumer.Close()
