@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/instancerpc"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
@@ -308,7 +309,7 @@ func (r *run) Status(ctx context.Context) (*runtime.FunctionStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return call(ctx, c, c.client.GetFunctionStatus)
+	return instancerpc.Call(ctx, c.timeout, c.client.GetFunctionStatus)
 }
 
 // Metrics asks the instance for its counters.
@@ -317,7 +318,7 @@ func (r *run) Metrics(ctx context.Context) (*runtime.MetricsData, error) {
 	if err != nil {
 		return nil, err
 	}
-	return call(ctx, c, c.client.GetMetrics)
+	return instancerpc.Call(ctx, c.timeout, c.client.GetMetrics)
 }
 
 // Scrape copies the instance's metrics page.
@@ -343,7 +344,7 @@ func (r *run) checkHealth(c *control) {
 			return
 		case <-ticker.C:
 		}
-		result, err := call(ctx, c, c.client.HealthCheck)
+		result, err := instancerpc.Call(ctx, c.timeout, c.client.HealthCheck)
 		if err == nil && !result.GetSuccess() {
 			err = errors.New("the instance reports that it is not healthy")
 		}
