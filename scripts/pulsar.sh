@@ -2,7 +2,9 @@
 # Brings in Apache Pulsar and runs a standalone broker or the Java functions worker, each in a folder of its own.
 #   pulsar.sh fetch                          the distribution and the Python client, into the cache (once)
 #   pulsar.sh connectors NAME…               connector archives, into the cache's connectors/ (once each)
-#   pulsar.sh start DIR [zookeeper|rocksdb]  a broker on free ports; DIR/env holds its addresses
+#   pulsar.sh start DIR [zookeeper|rocksdb]  a broker on free ports; DIR/env holds its addresses. A file named by
+#                                            PULSAR_BROKER_OVERRIDES is appended to its configuration (the last value of a key counts);
+#                                            PULSAR_BROKER_TOKEN is what a broker with authentication is asked with
 #   pulsar.sh stop DIR                       ends what start began in DIR
 #   pulsar.sh stop-broker DIR | resume DIR   an outage: stops the broker, starts it again on its old ports and data
 #   pulsar.sh java-worker DIR CONF           the Java functions worker with that configuration, its pid and log in DIR
@@ -65,8 +67,10 @@ launch() {
   ) &
   remember "$dir/broker.pid" $!
   local tick
+  local credentials=()
+  [ -n "${PULSAR_BROKER_TOKEN:-}" ] && credentials=(-H "Authorization: Bearer $PULSAR_BROKER_TOKEN")
   for tick in $(seq 1 480); do
-    if curl -sf -m 2 "$PULSAR_WEB_URL/admin/v2/namespaces/public/default" >/dev/null 2>&1; then
+    if curl -sf -m 2 ${credentials[@]+"${credentials[@]}"} "$PULSAR_WEB_URL/admin/v2/namespaces/public/default" >/dev/null 2>&1; then
       say "the broker is ready"
       return
     fi
@@ -97,6 +101,7 @@ start() {
   sed -e "s/^brokerServicePort=.*/brokerServicePort=$service/" -e "s/^webServicePort=.*/webServicePort=$web/" \
     -e "s/^enablePackagesManagement=.*/enablePackagesManagement=$packages/" \
     -e "s/^advertisedAddress=.*/advertisedAddress=localhost/" "$PULSAR_HOME/conf/standalone.conf" >"$dir/standalone.conf"
+  [ -z "${PULSAR_BROKER_OVERRIDES:-}" ] || { echo; cat "$PULSAR_BROKER_OVERRIDES"; } >>"$dir/standalone.conf"
   launch "$dir"
 }
 

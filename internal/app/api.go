@@ -32,5 +32,6 @@ func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.S
 	if a.state != nil { // a nil pointer in the interface would be a store
 		options.State = a.state
 	}
+	a.security.apply(&options, cfg)
 	return api.New(options)
 }

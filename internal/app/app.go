@@ -8,7 +8,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -49,6 +48,7 @@ type App struct {
 	trigger    *api.PulsarTrigger
 	state      *state.BookKeeper // nil: functions have no state
 	metrics    *metrics.Worker
+	security   *security
 	sweeper    sweeper // nil when the store leaves nothing behind
 	started    time.Time
 }
@@ -77,6 +77,9 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	}
 	a.metrics = a.newMetrics(cfg)
 	observed := observer{a.metrics}
+	if a.security, err = newSecurity(cfg, a.admin, a.metrics.Registry(), log); err != nil {
+		return nil, err
+	}
 	if a.node, err = a.newNode(peers, observed); err != nil {
 		return nil, fmt.Errorf("making the cluster node: %w", err)
 	}
@@ -87,7 +90,7 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	if err != nil {
 		return nil, err
 	}
-	if a.factory, err = newProcessFactory(cfg, log.Named("process")); err != nil {
+	if a.factory, err = newProcessFactory(cfg, a.security, log.Named("process")); err != nil {
 		return nil, err
 	}
 	if a.cleanup, err = a.newCleanup(files.store); err != nil {
@@ -112,20 +115,11 @@ func Supported(cfg *config.Worker) error {
 	case cfg.Computed.Runtime != config.RuntimeProcess:
 		return fmt.Errorf("functionRuntimeFactoryClassName: %s is not available in this worker; "+
 			"set org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory", cfg.Computed.RuntimeClass)
-	case cfg.AuthenticationEnabled, cfg.AuthorizationEnabled:
-		return errors.New("authenticationEnabled, authorizationEnabled: this worker cannot check callers and would let everybody in; " +
-			"set both to false and let only trusted clients reach its port")
-	case cfg.Computed.TLS:
-		return errors.New("tlsEnabled: this worker has no HTTPS listener; set tlsEnabled to false and put a proxy in front")
-	case cfg.WorkerPort == nil:
-		return errors.New("workerPort is blank: set the port on which the worker serves, usually 6750")
 	case cfg.StateStorageServiceURL != "" && cfg.Computed.State != config.StateBookKeeper:
 		return fmt.Errorf("stateStorageProviderImplementation: %s is not available in this worker; leave the key blank and name BookKeeper's table service "+
 			"in stateStorageServiceUrl, or leave that blank for functions without state", cfg.StateStorageProviderImplementation)
-	case cfg.WebServiceHaProxyProtocolEnabled:
-		return errors.New("webServiceHaProxyProtocolEnabled: the PROXY protocol is not available in this worker; set it to false")
 	}
-	return nil
+	return supportedSecurity(cfg)
 }
 
 // BrokerConfig is how the worker reaches the broker.

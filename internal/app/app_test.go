@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,14 +35,30 @@ goWorker: {tempDirectory: %[1]s}
 	return cfg
 }
 
+const (
+	goodKey        = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	ownCredentials = "brokerClientAuthenticationPlugin: org.apache.pulsar.client.impl.auth.AuthenticationToken\nbrokerClientAuthenticationParameters: 'token:a.b.c'\n"
+)
+
+func authenticated(key, more string) string {
+	return "authenticationEnabled: true\nauthenticationProviders: [org.apache.pulsar.broker.authentication.AuthenticationProviderToken]\n" +
+		"properties: {tokenSecretKey: 'data:;base64," + key + "'}\n" + more
+}
+
 func TestSupportedRefusesWhatThisWorkerCannotDo(t *testing.T) {
-	require.NoError(t, Supported(load(t, "")))
+	for _, works := range []string{
+		"", "authorizationEnabled: true", "webServiceHaProxyProtocolEnabled: true", authenticated(goodKey, ""),
+		authenticated(goodKey, ownCredentials+"functionAuthProviderClassName: org.apache.pulsar.functions.auth.ClearTextFunctionTokenAuthProvider"),
+	} {
+		require.NoError(t, Supported(load(t, works)))
+	}
 	tests := map[string]struct{ more, want string }{
 		"thread runtime": {"functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory", "functionRuntimeFactoryClassName"},
 		"metadata state": {"stateStorageServiceUrl: zk:a:2181\nstateStorageProviderImplementation: org.apache.pulsar.functions.instance.state.PulsarMetadataStateStoreProviderImpl", "stateStorageProviderImplementation"},
-		"proxy protocol": {"webServiceHaProxyProtocolEnabled: true", "webServiceHaProxyProtocolEnabled"},
-		"authentication": {"authenticationEnabled: true\nauthenticationProviders: [org.apache.pulsar.broker.authentication.AuthenticationProviderToken]\nproperties: {tokenSecretKey: 'data:;base64,c2VjcmV0'}", "authenticationEnabled"},
-		"authorization":  {"authorizationEnabled: true", "authorizationEnabled"},
+		"weak token key": {authenticated("c2VjcmV0", ""), "tokenSecretKey"},
+		"Kerberos":       {strings.ReplaceAll(authenticated(goodKey, ""), "ProviderToken", "ProviderSasl"), "Kerberos"},
+		"shared rights":  {authenticated(goodKey, ownCredentials), "functionsUseWorkerCredentials"},
+		"no certificate": {"tlsEnabled: true\nworkerPortTls: 6751\ntlsCertificateFilePath: /no/such\ntlsKeyFilePath: /no/such", "/no/such"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

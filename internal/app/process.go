@@ -12,7 +12,7 @@ import (
 )
 
 // newProcessFactory makes the process runtime with what the configuration and the environment of bin/pulsar say.
-func newProcessFactory(cfg *config.Worker, log *zap.Logger) (runtime.Factory, error) {
+func newProcessFactory(cfg *config.Worker, s *security, log *zap.Logger) (runtime.Factory, error) {
 	c := cfg.Computed
 	options := process.Options{
 		WorkerID:       cfg.WorkerID,
@@ -28,6 +28,7 @@ func newProcessFactory(cfg *config.Worker, log *zap.Logger) (runtime.Factory, er
 		HealthCheckInterval:       milliseconds(cfg.InstanceLivenessCheckFreqMs), CallTimeout: cfg.Go.InstanceCallTimeout, StopGrace: cfg.Go.InstanceStopTimeout,
 		Log: log,
 	}
+	options.Auth, options.FunctionAuth = s.instanceAuth(cfg)
 	switch c.Secrets {
 	case config.SecretsClearText:
 	default:

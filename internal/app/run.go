@@ -2,12 +2,17 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/functions-worker/functions-worker/internal/listener"
 )
 
 // Run serves until ctx ends (then nil is returned) or something fails for good.
@@ -29,21 +34,22 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	stops.push("ending the clean-up", a.startCleanup(ctx))
 
-	listener, err := a.listen(ctx)
+	ports, err := a.listen(ctx)
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
-	serving := make(chan struct{})
-	go func() {
-		defer close(serving)
-		if err := a.api.Serve(context.WithoutCancel(ctx), listener, nil); err != nil {
-			failed <- err
-		}
-	}()
-	stops.push("closing the port", func(ctx context.Context) error {
+	failed := make(chan error, len(ports)+1)
+	var serving sync.WaitGroup
+	for _, p := range ports {
+		serving.Go(func() {
+			if err := a.api.Serve(context.WithoutCancel(ctx), p.listener, p.tls); err != nil {
+				failed <- err
+			}
+		})
+	}
+	stops.push("closing the ports", func(ctx context.Context) error {
 		err := a.api.Shutdown(ctx)
-		<-serving
+		serving.Wait()
 		return err
 	})
 
@@ -81,7 +87,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return ended(ctx, fmt.Errorf("joining the cluster: %w", err))
 	}
 	a.metrics.Started(time.Since(a.started))
-	a.log.Info("the worker is ready", zap.String("workerId", a.cfg.WorkerID), zap.Stringer("address", listener.Addr()), zap.Duration("took", time.Since(a.started)))
+	a.log.Info("the worker is ready", zap.String("workerId", a.cfg.WorkerID), zap.Array("addresses", ports), zap.Duration("took", time.Since(a.started)))
 
 	select {
 	case <-ctx.Done():
@@ -100,13 +106,54 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *App) listen(ctx context.Context) (net.Listener, error) {
-	address := net.JoinHostPort(a.cfg.Go.ListenAddress, fmt.Sprint(*a.cfg.WorkerPort))
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("opening the port (workerPort %d): %w", *a.cfg.WorkerPort, err)
+// port is one open listener of the API; tls is nil for plain HTTP.
+type port struct {
+	listener net.Listener
+	tls      *tls.Config
+}
+
+type ports []port
+
+// MarshalLogArray names the addresses.
+func (ps ports) MarshalLogArray(e zapcore.ArrayEncoder) error {
+	for _, p := range ps {
+		e.AppendString(p.listener.Addr().String())
 	}
-	return listener, nil
+	return nil
+}
+
+// listen opens the plain port, the TLS port, or both: all or none.
+func (a *App) listen(ctx context.Context) (open ports, err error) {
+	defer func() {
+		if err != nil {
+			for _, p := range open {
+				_ = p.listener.Close()
+			}
+			open = nil
+		}
+	}()
+	one := func(key string, number int, conf *tls.Config) error {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(a.cfg.Go.ListenAddress, fmt.Sprint(number)))
+		if err != nil {
+			return fmt.Errorf("opening the port (%s %d): %w", key, number, err)
+		}
+		if a.cfg.WebServiceHaProxyProtocolEnabled {
+			l = listener.WithProxyHeaders(l)
+		}
+		open = append(open, port{l, conf})
+		return nil
+	}
+	if a.cfg.WorkerPort != nil {
+		if err := one("workerPort", *a.cfg.WorkerPort, nil); err != nil {
+			return open, err
+		}
+	}
+	if a.security != nil && a.security.tls != nil {
+		if err := one("workerPortTls", *a.cfg.WorkerPortTLS, a.security.tls.Config()); err != nil {
+			return open, err
+		}
+	}
+	return open, nil
 }
 
 // stack holds what has been started, so that it is stopped last in, first out.
