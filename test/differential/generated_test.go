@@ -115,7 +115,7 @@ func randomScenarios() []scenario {
 			keep["jar"] = jar
 		}
 		change := with(keep, pick(rnd, kind, 1+rnd.IntN(3)))
-		steps := []step{create(kind, first, pkg), get(componentPath(kind)), update(kind, change, ""), get(componentPath(kind)).titled("get updated"), update(kind, first, "").titled("update with the first")}
+		steps := []step{create(kind, first, pkg), get(componentPath(kind)), update(kind, change, ""), get(componentPath(kind)).titled("get updated"), update(kind, first, "").titled("update with the first"), get(componentPath(kind)).titled("get updated again")}
 		steps = append(steps, legacyGet(kind)...)
 		all = append(all, scenario{fmt.Sprintf("random/%s/%d", kind, i), append(steps, remove(kind))})
 	}
