@@ -144,7 +144,11 @@ func TestExternallyManagedInstances(t *testing.T) {
 		{name: "deleted: ends", end: func(r *rig) {
 			r.cluster.set(func(c *fakeCluster) { delete(c.own, key); c.gone["t/n/f"] = true })
 		}, wantDetached: true, wantDeletion: true},
-		{name: "stopped: ends", end: func(r *rig) { r.cluster.assign(makeInstance("f", -1, stoppedAll)) }},
+		{name: "stopped: ends, and is seen to be gone", end: func(r *rig) { r.cluster.assign(makeInstance("f", -1, stoppedAll)) }, wantDeletion: true},
+		{name: "changed: goes on under the next run", end: func(r *rig) {
+			r.cluster.assign(makeInstance("f", -1, func(i *pb.Instance) { i.FunctionMetaData.Version++ }))
+		}, wantDetached: true},
+		{name: "restarted: ends and starts again", end: func(r *rig) { _ = r.Restart(context.Background(), key) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,14 +5,15 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
 // stop ends one run. It is not cut short by the change that caused it.
-func (t *task) stop(rt runtime.Runtime) {
-	if t.letGo(rt) {
+func (t *task) stop(rt runtime.Runtime, spec *pb.Instance) {
+	if t.letGo(rt, spec) {
 		return
 	}
 	t.set(func(v *view) { v.phase, v.message = Stopping, "" })
@@ -27,15 +28,17 @@ func (t *task) stop(rt runtime.Runtime) {
 	}
 }
 
-// letGo detaches from an instance that another system keeps alive, when the worker shuts down or when the instance is
-// no longer assigned here: whether it is to be deleted is decided when it is known that its function is gone.
-func (t *task) letGo(rt runtime.Runtime) bool {
+// letGo detaches from an instance that another system keeps alive, when the worker shuts down, when the instance is no
+// longer assigned here (whether it is to be deleted is decided when it is known that its function is gone), or when it
+// has changed: the next start changes it in place. A restart without a change ends it.
+func (t *task) letGo(rt runtime.Runtime, spec *pb.Instance) bool {
 	d, ok := rt.(runtime.Detacher)
 	if !ok || !t.s.o.Factory.ExternallyManaged() {
 		return false
 	}
 	wanted := t.wanted()
-	if t.root.Err() == nil && wanted != nil {
+	changed := wanted != nil && pb.WantsToRun(wanted) && !proto.Equal(wanted, spec)
+	if t.root.Err() == nil && wanted != nil && !changed {
 		return false
 	}
 	d.Detach()
@@ -68,7 +71,7 @@ func (t *task) goAway(ctx context.Context) {
 		return
 	}
 	if t.s.o.Factory.ExternallyManaged() {
-		t.deleteExternal(spec)
+		t.deleteExternal(ctx, spec)
 	}
 	if t.s.o.Cleaner != nil {
 		t.s.o.Cleaner.Clean(ctx, spec.GetFunctionMetaData())
@@ -88,16 +91,24 @@ func (t *task) ask(ctx context.Context, question func(context.Context) (bool, er
 	return false, false
 }
 
-// deleteExternal ends an instance that another system keeps alive, through a runtime made for that purpose.
-func (t *task) deleteExternal(spec *pb.Instance) {
-	rt, err := t.s.o.Factory.New(runtime.Instance{Spec: spec})
-	if err != nil {
-		t.log.Error("a deleted function could not be removed from the runtime", zap.Error(err))
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.s.o.StopTimeout)
-	defer cancel()
-	if err := rt.Stop(ctx); err != nil {
-		t.log.Error("a deleted function could not be removed from the runtime", zap.Error(err))
+// deleteExternal ends an instance that another system keeps alive, through a runtime made for that purpose, and tries
+// again until it has succeeded or ctx ends.
+func (t *task) deleteExternal(ctx context.Context, spec *pb.Instance) {
+	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
+		rt, err := t.s.o.Factory.New(runtime.Instance{Spec: spec})
+		if err != nil {
+			t.log.Error("a function cannot be removed from the runtime", zap.Error(err))
+			return
+		}
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.s.o.StopTimeout)
+		err = rt.Stop(stopping)
+		cancel()
+		if err == nil {
+			t.set(func(v *view) { v.message = "" })
+			return
+		}
+		t.log.Error("a function could not be removed from the runtime", zap.Error(err), zap.Duration("retryIn", wait))
+		t.set(func(v *view) { v.message = "not removed from the runtime yet: " + err.Error() })
+		sleep(ctx, wait)
 	}
 }

@@ -132,6 +132,9 @@ func (t *task) run() {
 		case !pb.WantsToRun(spec):
 			t.set(func(v *view) { *v = view{phase: Stopped} })
 			gen.settle()
+			if t.s.o.Factory.ExternallyManaged() {
+				t.deleteExternal(gen.ctx, spec) // stopped while nobody here watched, or not completely
+			}
 			<-gen.ctx.Done()
 		default:
 			t.keepRunning(gen, spec)
@@ -220,7 +223,7 @@ func (t *task) attempt(sr *series) attempt {
 	sr.gen.settle()
 	t.watch(ctx, rt, release)
 	if ctx.Err() != nil {
-		t.stop(rt)
+		t.stop(rt, sr.spec)
 	}
 	exit := endOf(rt)
 	if o := t.s.o.Observer; o != nil {
@@ -302,7 +305,7 @@ func (t *task) launch(ctx context.Context, sr *series) (runtime.Runtime, error) 
 	sr.launches++
 	if err := rt.Start(ctx); err != nil {
 		t.set(func(v *view) { v.restarts = sr.launches - 1 })
-		t.stop(rt) // whatever a failed start left
+		t.stop(rt, sr.spec) // whatever a failed start left
 		return nil, err
 	}
 	return rt, nil
