@@ -219,7 +219,8 @@ func TestATwinIsRefused(t *testing.T) {
 	twin, err := New(Options{Self: o.Self, Namespace: o.Namespace, PulsarCluster: o.PulsarCluster, MetadataTopic: o.MetadataTopic,
 		CoordinationTopic: o.CoordinationTopic, AssignmentTopic: o.AssignmentTopic, Client: o.Client, Admin: o.Admin})
 	require.NoError(t, err)
-	require.NoError(t, twin.Start(t.Context()))
+	// before it has started any instance
+	require.ErrorContains(t, twin.Start(t.Context()), "a worker with the id w1 is in the cluster already, at localhost:16754")
 	require.ErrorContains(t, twin.Join(t.Context()), "a worker with the id w1 is in the cluster already, at localhost:16754")
 	require.NoError(t, twin.Stop(t.Context()))
 }

@@ -179,6 +179,9 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	if err := n.bootstrap(ctx); err != nil {
 		return err
 	}
+	if err := n.refuseTwin(ctx); err != nil { // Join asks again: before it, instances are started
+		return err
+	}
 	n.tasks.Go(func() { n.follow.metadata.Run(n.run) })
 	n.tasks.Go(func() { n.follow.assignments.Run(n.run) })
 	if err := n.catchUp(ctx); err != nil {
