@@ -44,9 +44,7 @@ func (s *Server) listFunctions(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := []catalog.FunctionDefinition{}
 	if s.opts.Catalog != nil {
-		for _, d := range s.opts.Catalog.Functions() {
-			answer = append(answer, d)
-		}
+		answer = append(answer, s.opts.Catalog.Functions()...)
 	}
 	slices.SortFunc(answer, func(a, b catalog.FunctionDefinition) int { return strings.Compare(a.Name, b.Name) })
 	writeJSON(w, http.StatusOK, answer)

@@ -143,6 +143,7 @@ func TestTrigger(t *testing.T) {
 	f.wantReason(f.send("POST", path, part{name: "topic", value: in}), 400, "Trigger Data is not provided")
 	f.wantReason(f.send("POST", one+"x/trigger", part{name: "data", value: "a"}), 404, "Function fx doesn't exist")
 	f.wantReason(f.send("POST", path, part{name: "data", value: "a"}, part{name: "topic", value: "in"}), 400, "Function in trigger function has unidentified topic")
+	f.wantReason(f.send("POST", path, part{name: "data", value: "a"}, part{name: "topic", value: ""}), 400, "Function in trigger function has unidentified topic")
 	tr.hang = true
 	f.wantReason(f.send("POST", path, part{name: "data", value: "a"}), 408, "Request Timed Out")
 	tr.hang, tr.err = false, fail(400, "Function in trigger function is not ready")
