@@ -68,6 +68,9 @@ func recordedFunction(t *testing.T, r recording) *pb.FunctionMetaData {
 
 var uuids = regexp.MustCompile(anyUUID)
 
+// uuidHoles are where the recording blanks the ids.
+var uuidHoles = regexp.MustCompile("<uuid>")
+
 // TestRecordedObjects compares with what a Java worker 4.0.8 created and the API server made of it.
 func TestRecordedObjects(t *testing.T) {
 	for name, want := range recordings(t) {
