@@ -90,7 +90,12 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	if err != nil {
 		return nil, err
 	}
-	if a.factory, err = newProcessFactory(cfg, a.security, log.Named("process")); err != nil {
+	if cfg.Computed.Runtime == config.RuntimeKubernetes {
+		a.factory, err = newKubernetesFactory(cfg, log.Named("kubernetes"))
+	} else {
+		a.factory, err = newProcessFactory(cfg, a.security, log.Named("process"))
+	}
+	if err != nil {
 		return nil, err
 	}
 	if a.cleanup, err = a.newCleanup(files.store); err != nil {
@@ -112,9 +117,15 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 // Supported refuses what the configuration may say but this worker cannot do, instead of doing something else.
 func Supported(cfg *config.Worker) error {
 	switch {
+	case cfg.Computed.Runtime == config.RuntimeKubernetes:
+		if err := supportedKubernetes(cfg); err != nil {
+			return err
+		}
 	case cfg.Computed.Runtime != config.RuntimeProcess:
 		return fmt.Errorf("functionRuntimeFactoryClassName: %s is not available in this worker; "+
-			"set org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory", cfg.Computed.RuntimeClass)
+			"set org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory or org.apache.pulsar.functions.runtime.kubernetes.KubernetesRuntimeFactory", cfg.Computed.RuntimeClass)
+	}
+	switch {
 	case cfg.StateStorageServiceURL != "" && cfg.Computed.State != config.StateBookKeeper:
 		return fmt.Errorf("stateStorageProviderImplementation: %s is not available in this worker; leave the key blank and name BookKeeper's table service "+
 			"in stateStorageServiceUrl, or leave that blank for functions without state", cfg.StateStorageProviderImplementation)
@@ -150,8 +161,8 @@ func (a *App) newNode(peers *http.Client, observer cluster.Observer) (*node.Node
 		Self:      cluster.WorkerInfo{WorkerID: cfg.WorkerID, Hostname: cfg.WorkerHostname, Port: cfg.Computed.Port},
 		Namespace: cfg.PulsarFunctionsNamespace, PulsarCluster: cfg.PulsarFunctionsCluster,
 		MetadataTopic: cfg.FunctionMetadataTopicName, CoordinationTopic: cfg.ClusterCoordinationTopicName, AssignmentTopic: cfg.FunctionAssignmentTopicName,
-		CompactedMetadata: cfg.UseCompactedMetadataTopic,
-		Client:            a.client, Admin: a.admin, HTTP: peers, TLS: cfg.Computed.TLS,
+		CompactedMetadata: cfg.UseCompactedMetadataTopic, ExternallyManaged: cfg.Computed.Runtime == config.RuntimeKubernetes,
+		Client: a.client, Admin: a.admin, HTTP: peers, TLS: cfg.Computed.TLS,
 		FailureCheck: milliseconds(cfg.FailureCheckFreqMs), RescheduleTimeout: milliseconds(cfg.RescheduleTimeoutMs),
 		RebalanceCheck: time.Duration(cfg.RebalanceCheckFreqSec) * time.Second, DrainProbe: time.Duration(cfg.WorkerListProbeIntervalSec) * time.Second,
 		Compaction: time.Duration(cfg.TopicCompactionFrequencySec) * time.Second,
