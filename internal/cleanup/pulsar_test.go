@@ -108,7 +108,7 @@ func TestPulsarQueue(t *testing.T) {
 	e.next(a, "two").Return()
 	require.True(t, receiving(a))
 	require.NoError(t, one.Done())
-	two := e.next(a, "two")
+	e.next(a, "two")
 
 	b := e.open("b")
 	require.Eventually(t, func() bool {
@@ -118,14 +118,14 @@ func TestPulsarQueue(t *testing.T) {
 	active, other := a, b
 	if !receiving(a) { // which one is it is the broker's choice
 		active, other = b, a
-		two = e.next(b, "two")
+		e.next(b, "two")
 	}
 	require.False(t, receiving(other))
 	require.NoError(t, other.Put(t.Context(), []byte("three"))) // anybody writes
 	e.next(active, "three")
 
 	active.stop()
-	two = e.next(other, "two")
+	e.next(other, "two")
 	three := e.next(other, "three")
 	require.Eventually(t, func() bool { return receiving(other) }, 10*time.Second, 50*time.Millisecond)
 	require.NoError(t, three.Done())
@@ -135,7 +135,7 @@ func TestPulsarQueue(t *testing.T) {
 	res, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
 	require.NoError(t, res.Body.Close())
-	two = e.next(other, "two") // after a lost connection what is not done comes again
+	two := e.next(other, "two") // after a lost connection what is not done comes again
 	require.NoError(t, two.Done())
 	other.stop()
 	require.Empty(t, other.items)

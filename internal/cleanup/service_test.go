@@ -176,11 +176,11 @@ func TestUserMakesASubscriptionAfterwards(t *testing.T) {
 func TestDeletionThroughAJavaWorker(t *testing.T) {
 	bubble(t, func(t *testing.T, q *memoryQueue, f *fakeWorld, w *worker) {
 		for range 3 { // instances
-			w.Clean(t.Context(), component(1))
+			w.Clean(t.Context(), uploaded(1))
 		}
 		require.Equal(t, 1, q.left())
 		pass(time.Second)
-		require.Equal(t, []string{unsubscribeIn}, f.did())
+		require.Equal(t, []string{unsubscribeIn, "package key1"}, f.did())
 	})
 }
 
