@@ -31,6 +31,7 @@ type secured struct {
 	t      *testing.T
 	env    env
 	key    []byte
+	config map[string]any
 	worker *worker
 }
 
@@ -88,18 +89,26 @@ func newSecured(t *testing.T) *secured {
 		}
 	}
 	s.prepare()
-	s.worker = newWorker(t, s.env, workerOptions{overrides: map[string]any{
+	s.config = map[string]any{
 		"authenticationEnabled": true, "authorizationEnabled": true,
 		"authenticationProviders": []string{"org.apache.pulsar.broker.authentication.AuthenticationProviderToken"},
 		"properties":              map[string]string{"tokenSecretKey": keyURL}, "superUserRoles": []string{"admin", "worker"}, "proxyRoles": []string{"proxy"},
 		"brokerClientAuthenticationPlugin": tokenClass, "brokerClientAuthenticationParameters": "token:" + s.token("worker"),
 		"functionAuthProviderClassName": "org.apache.pulsar.functions.auth.ClearTextFunctionTokenAuthProvider",
 		"goWorker":                      map[string]any{"authorizationCache": "200ms", "tempDirectory": t.TempDir()},
-	}})
-	s.worker.start()
-	require.Eventually(t, func() bool { code, _ := s.worker.get("/readyz"); return code == http.StatusOK || s.worker.ended() }, 60*time.Second, 50*time.Millisecond)
-	require.False(t, s.worker.ended(), "the worker ended: %s", s.worker.tail(20))
+	}
+	s.worker = s.startWorker("public/functions")
 	return s
+}
+
+// startWorker starts a worker that checks callers; it waits for the probe that needs no credentials.
+func (s *secured) startWorker(namespace string) *worker {
+	s.t.Helper()
+	w := newWorker(s.t, s.env, workerOptions{namespace: namespace, overrides: s.config})
+	w.start()
+	require.Eventually(s.t, func() bool { code, _ := w.get("/readyz"); return code == http.StatusOK || w.ended() }, 60*time.Second, 50*time.Millisecond)
+	require.False(s.t, w.ended(), "the worker ended: %s", w.tail(20))
+	return w
 }
 
 // prepare makes the tenant acme with the administrator tadmin, and grants in acme/app.
@@ -180,6 +189,7 @@ func TestSecurity(t *testing.T) {
 	t.Run("rights change while the worker runs", s.grants)
 	t.Run("functions run with their submitter's credentials", s.functions)
 	t.Run("nothing leaks", s.leaks)
+	t.Run("workers trust each other", s.peers)
 }
 
 func (s *secured) endpoints(t *testing.T) {
@@ -316,7 +326,7 @@ func (s *secured) admin(role string, args ...string) (string, error) {
 func (s *secured) functions(t *testing.T) {
 	deploy := func(role, name string, language ...string) (string, error) {
 		return s.admin(role, append([]string{"functions", "create", "--tenant", "acme", "--namespace", "app", "--name", name,
-			"--inputs", "persistent://acme/app/" + name + "-in", "--output", "persistent://acme/app/" + name + "-out"}, language...)...)
+			"--inputs", "persistent://acme/app/" + name + "-in", "--output", "persistent://acme/app/" + name + "-out", "--subs-position", "Earliest"}, language...)...)
 	}
 	python := []string{"--py", s.env.pythonExample("native_exclamation_function.py"), "--classname", "native_exclamation_function"}
 	java := []string{"--jar", s.env.examplesJar(), "--classname", javaExample("JavaNativeExclamationFunction")}
@@ -386,4 +396,21 @@ func (s *secured) leaks(t *testing.T) {
 		require.NotContains(t, strings.Join(instances, ""), token, role)
 	}
 	require.NotContains(t, s.worker.logs(), base64.StdEncoding.EncodeToString(s.key))
+}
+
+// peers: a follower forwards changes and asks for status with its own credentials, whoever the caller is.
+func (s *secured) peers(t *testing.T) {
+	follower := s.startWorker("public/functions")
+	const f = "/admin/v3/functions/acme/app/py"
+	code, answer := s.ask("POST", follower.url+f+"/stop", s.token("operator"), "application/json", nil, nil)
+	require.Equal(t, http.StatusNoContent, code, answer)
+	require.Eventually(t, func() bool {
+		_, answer = s.ask("GET", follower.url+f+"/status", s.token("operator"), "", nil, nil)
+		return strings.Contains(answer, `"numRunning":0`)
+	}, 30*time.Second, 100*time.Millisecond, &answer)
+	code, answer = s.ask("GET", follower.url+"/admin/v3/functions/acme/app/java/status", s.token("operator"), "", nil, nil)
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, answer, `"numRunning":1`)
+	code, answer = s.ask("POST", follower.url+f+"/start", s.token("reader"), "application/json", nil, nil)
+	require.Equal(t, http.StatusUnauthorized, code, answer)
 }
