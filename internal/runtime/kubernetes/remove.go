@@ -51,10 +51,11 @@ func (f *Factory) deleteSet(ctx context.Context, namespace, name string) error {
 }
 
 func (f *Factory) deleteService(ctx context.Context, namespace, name string) error {
-	grace, foreground := int64(0), metav1.DeletePropagationForeground
+	// Nothing but endpoints belongs to a Service: waiting for those would only take time.
+	grace, background := int64(0), metav1.DeletePropagationBackground
 	_, err := request(ctx, f.o.RequestTimeout, action{"delete", "", "services", namespace, name}, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, ignoreMissing(f.clients.Objects.CoreV1().Services(namespace).Delete(ctx, name,
-			metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &foreground}))
+			metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &background}))
 	})
 	if err != nil {
 		return err
