@@ -95,6 +95,17 @@ func (t *Table) Apply(c Change) []string {
 	return touched
 }
 
+// Retain drops every assignment whose key is not alive and returns the workers that had them.
+func (t *Table) Retain(alive func(key string) bool) []string {
+	var touched []string
+	for key := range t.All() {
+		if !alive(key) {
+			touched = append(touched, t.Apply(Change{Key: key})...)
+		}
+	}
+	return touched
+}
+
 // functionOf cuts the instance id off an instance key.
 func functionOf(key string) string {
 	if i := strings.LastIndexByte(key, ':'); i >= 0 {

@@ -37,6 +37,7 @@ type Follower struct {
 	reader  Reader        // nil while it is being opened
 	opened  chan struct{} // closed while there is a reader
 	stalled int
+	review  *review // nil unless the log is compacted
 }
 
 // NewFollower makes a follower that hands every entry once, in order, to apply. apply runs under the follower's lock
@@ -71,6 +72,7 @@ func (f *Follower) Run(ctx context.Context) {
 			continue
 		}
 		pause = retryMin
+		f.review.ask()
 		f.setReader(reader)
 		err = f.follow(ctx, reader)
 		f.setReader(nil)
@@ -103,6 +105,9 @@ func (f *Follower) follow(ctx context.Context, r Reader) error {
 		wait = stall
 	}
 	for {
+		if err := f.reviewIfDue(ctx, r); err != nil {
+			return err
+		}
 		nextCtx, cancel := context.WithTimeout(ctx, wait)
 		entry, err := r.Next(nextCtx)
 		cancel()
@@ -169,6 +174,7 @@ func (f *Follower) advanceLocked(e Entry) {
 	if e.ID.Compare(f.pos) <= 0 {
 		return
 	}
+	f.review.touch(e.Key)
 	f.apply(e)
 	f.moveTo(e.ID)
 }

@@ -94,6 +94,9 @@ type Reader interface {
 	Next(ctx context.Context) (Entry, error)
 	// Last is the position of the last entry the log has at this moment, None when it is empty.
 	Last(ctx context.Context) (ID, error)
+	// Interrupted receives when the reader has lost its connection. It reconnects by itself, but entries may have been
+	// compacted away meanwhile.
+	Interrupted() <-chan struct{}
 	// Close ends the reader.
 	Close()
 }

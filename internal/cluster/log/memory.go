@@ -283,4 +283,7 @@ func (r *memoryReader) Last(context.Context) (ID, error) {
 	return None, nil
 }
 
+// Interrupted never receives: a reader that is cut off ends with an error.
+func (r *memoryReader) Interrupted() <-chan struct{} { return nil }
+
 func (r *memoryReader) Close() { r.once.Do(func() { close(r.closed) }) }

@@ -62,6 +62,7 @@ func (l *pulsarLog) OpenReader(ctx context.Context, name string, after ID) (Read
 		// the client counts an entry that is no batch as index 0 when it leaves out what is not after the start
 		start = pulsar.NewMessageID(after.Ledger, after.Entry, max(after.Batch, 0), -1)
 	}
+	interrupted := make(chan struct{}, 1)
 	r, err := open(ctx, func() (pulsar.Reader, error) {
 		return l.Client.CreateReader(pulsar.ReaderOptions{
 			Topic:                  l.Topic,
@@ -69,13 +70,19 @@ func (l *pulsarLog) OpenReader(ctx context.Context, name string, after ID) (Read
 			SubscriptionRolePrefix: name,
 			StartMessageID:         start,
 			ReadCompacted:          l.ReadCompacted,
-			BackoffPolicyFunc:      Backoff,
+			BackoffPolicyFunc: func() backoff.Policy { // asked for when the connection is lost
+				select {
+				case interrupted <- struct{}{}:
+				default:
+				}
+				return Backoff()
+			},
 		})
 	}, pulsar.Reader.Close)
 	if err != nil {
 		return nil, fmt.Errorf("opening the reader %s of %s: %w", name, l.Topic, err)
 	}
-	return &pulsarReader{reader: r}, nil
+	return &pulsarReader{reader: r, interrupted: interrupted}, nil
 }
 
 // open runs a create call of the client, which takes no context, and discards what comes after ctx has ended: a
@@ -191,9 +198,10 @@ func sendError(err error) error {
 func (w *pulsarWriter) Close() { w.closing.Do(w.producer.Close) }
 
 type pulsarReader struct {
-	reader pulsar.Reader
-	once   sync.Once
-	asking sync.Mutex // held while the client asks for the last message: closed meanwhile, it would wait for ever
+	reader      pulsar.Reader
+	once        sync.Once
+	interrupted chan struct{}
+	asking      sync.Mutex // held while the client asks for the last message: closed meanwhile, it would wait for ever
 }
 
 func (r *pulsarReader) Next(ctx context.Context) (Entry, error) {
@@ -203,6 +211,8 @@ func (r *pulsarReader) Next(ctx context.Context) (Entry, error) {
 	}
 	return Entry{ID: idOf(m.ID()), Record: Record{Key: m.Key(), Payload: m.Payload(), Properties: m.Properties()}}, nil
 }
+
+func (r *pulsarReader) Interrupted() <-chan struct{} { return r.interrupted }
 
 // Last does not use HasNext, which says false on an error as well.
 func (r *pulsarReader) Last(ctx context.Context) (ID, error) {

@@ -157,6 +157,15 @@ func (t *Table) Apply(c Change) bool {
 	return true
 }
 
+// Retain drops every function whose key is not alive and tells how many.
+func (t *Table) Retain(alive func(key string) bool) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := len(t.functions)
+	maps.DeleteFunc(t.functions, func(key string, _ *pb.FunctionMetaData) bool { return !alive(key) })
+	return before - len(t.functions)
+}
+
 // Get finds one function by tenant/namespace/name.
 func (t *Table) Get(key string) (*pb.FunctionMetaData, bool) {
 	t.mu.RLock()

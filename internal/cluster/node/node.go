@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,7 +162,37 @@ func New(o Options) (*Node, error) {
 		n.applyMetadata, n.log.Named("metadata"))
 	n.follow.assignments = rlog.NewFollower(n.logs.assignments, o.Self.WorkerID+"-function-assignment-tailer",
 		n.applyAssignment, n.log.Named("assignments"))
+	n.follow.assignments.Reviewed(n.retainAssignments)
+	if o.CompactedMetadata {
+		n.follow.metadata.Reviewed(n.retainFunctions)
+	}
 	return n, nil
+}
+
+// retainAssignments drops what was deleted while this worker could not see it.
+func (n *Node) retainAssignments(alive func(key string) bool) {
+	touched := n.assignments.Retain(alive)
+	if len(touched) > 0 {
+		n.log.Info("assignments that ended unseen are dropped", zap.Int("number", len(touched)))
+	}
+	n.signal(touched)
+}
+
+func (n *Node) retainFunctions(alive func(key string) bool) {
+	if dropped := n.functions.Retain(alive); dropped > 0 {
+		n.log.Info("functions that were deleted unseen are dropped", zap.Int("number", dropped))
+	}
+}
+
+// signal tells the supervisor that assignments of these workers changed, if this one is among them.
+func (n *Node) signal(workers []string) {
+	if !slices.Contains(workers, n.opts.Self.WorkerID) {
+		return
+	}
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
 }
 
 func (n *Node) topic(name string) string { return "persistent://" + n.opts.Namespace + "/" + name }
@@ -228,14 +259,7 @@ func (n *Node) applyAssignment(e rlog.Entry) {
 		n.drains = nil // another leader schedules, and knows nothing of our drains
 		n.mu.Unlock()
 	}
-	for _, worker := range n.assignments.Apply(change) {
-		if worker == n.opts.Self.WorkerID {
-			select {
-			case n.changed <- struct{}{}:
-			default:
-			}
-		}
-	}
+	n.signal(n.assignments.Apply(change))
 }
 
 // Join makes this worker a member. It refuses if another worker is there with the same id; it waits while the

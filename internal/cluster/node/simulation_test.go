@@ -63,6 +63,7 @@ func TestHistoriesOfFaultsLoseNothing(t *testing.T) {
 }
 
 func simulate(t *testing.T, workers int, steps []step, compacted bool) {
+	t.Logf("compacted metadata: %v, history: %+v", compacted, steps) // shown on failure
 	w := newWorld(compacted)
 	defer w.stopAll(t)
 	for i := range workers {

@@ -1,0 +1,76 @@
+package log_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	rlog "github.com/functions-worker/functions-worker/internal/cluster/log"
+)
+
+// keyed is a state that a compacted log describes.
+type keyed struct {
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+func (k *keyed) apply(e rlog.Entry) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e.Tombstone() {
+		delete(k.keys, e.Key)
+	} else {
+		k.keys[e.Key] = true
+	}
+}
+
+func (k *keyed) retain(alive func(string) bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.keys, func(key string, _ bool) bool { return !alive(key) })
+}
+
+func (k *keyed) list() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Sorted(maps.Keys(k.keys))
+}
+
+// TestADeletionCompactedAwayIsNoticed: while a follower is cut off, a key is deleted and compaction removes the deletion.
+func TestADeletionCompactedAwayIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, state := rlog.NewMemory(), &keyed{keys: map[string]bool{}}
+		f := rlog.NewFollower(l, "tailer", state.apply, nil)
+		f.Reviewed(state.retain)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); f.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+
+		w := openWriter(t, l, "writer")
+		write(t, w, rlog.Record{Key: "stays", Payload: []byte("1")}, rlog.Record{Key: "goes", Payload: []byte("1")})
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"goes", "stays"}, state.list())
+
+		l.Cut("tailer")
+		write(t, w, rlog.Record{Key: "goes"}, rlog.Record{Key: "comes", Payload: []byte("1")})
+		l.Compact()
+		l.Heal("tailer")
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"comes", "stays"}, state.list())
+
+		// The same without a lost connection: a reader that is only slow.
+		l.Delay(time.Minute)
+		write(t, w, rlog.Record{Key: "comes"})
+		l.Compact()
+		l.Delay(0)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, []string{"stays"}, state.list())
+	})
+}
