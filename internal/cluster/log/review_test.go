@@ -59,6 +59,7 @@ func TestADeletionCompactedAwayIsNoticed(t *testing.T) {
 		require.Equal(t, []string{"goes", "stays"}, state.list())
 
 		l.Cut("tailer")
+		time.Sleep(time.Second)
 		write(t, w, rlog.Record{Key: "goes"}, rlog.Record{Key: "comes", Payload: []byte("1")})
 		l.Compact()
 		l.Heal("tailer")
