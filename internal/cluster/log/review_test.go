@@ -65,13 +65,5 @@ func TestADeletionCompactedAwayIsNoticed(t *testing.T) {
 		l.Heal("tailer")
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"comes", "stays"}, state.list())
-
-		// The same without a lost connection: a reader that is only slow.
-		l.Delay(time.Minute)
-		write(t, w, rlog.Record{Key: "comes"})
-		l.Compact()
-		l.Delay(0)
-		time.Sleep(10 * time.Minute)
-		require.Equal(t, []string{"stays"}, state.list())
 	})
 }
