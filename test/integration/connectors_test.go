@@ -141,8 +141,6 @@ func generatorToPrinter(t *testing.T, w *worker) {
 	require.Contains(t, config["inputSpecs"], people)
 	require.Contains(t, w.adminFails("sinks", "get", "--name", source), "doesn't exist")
 
-	w.lifeCycle("sources", source, "--source-config", `{"sleepBetweenMessages":200}`)
-	require.Equal(t, map[string]any{"sleepBetweenMessages": 200.0}, w.config3("sources", source)["configs"])
 	w.lifeCycle("sinks", sink, "--timeout-ms", "40000")
 	require.Equal(t, []string{"public/default/" + sink}, w.functionSubscriptions(people))
 
@@ -181,8 +179,10 @@ func fileSource(t *testing.T, w *worker) {
 	}
 	write("first.txt", "one\ntwo\n")
 	outputs := subscribe(t, w.env, lines)
-	config := fmt.Sprintf(`{"inputDirectory":%q,"pollingInterval":200,"fileFilter":".*\\.txt"}`, folder)
-	source := w.create("sources", "files", "--source-type", "file", "--destination-topic-name", lines, "--source-config", config)
+	config := func(interval int) string {
+		return fmt.Sprintf(`{"inputDirectory":%q,"pollingInterval":%d,"fileFilter":".*\\.txt"}`, folder, interval)
+	}
+	source := w.create("sources", "files", "--source-type", "file", "--destination-topic-name", lines, "--source-config", config(200))
 	m := outputs.next(90 * time.Second)
 	require.Equal(t, "one", string(m.Payload()))
 	require.Equal(t, "first.txt_1", m.Key())
@@ -192,6 +192,10 @@ func fileSource(t *testing.T, w *worker) {
 	write("second.txt", "three\n")
 	require.Equal(t, []string{"three"}, outputs.texts(1, 20*time.Second))
 	require.Eventually(t, func() bool { left, err := os.ReadDir(folder); return err == nil && len(left) == 1 }, 20*time.Second, 50*time.Millisecond, "files that were read")
+	w.lifeCycle("sources", source, "--source-config", config(300))
+	require.Equal(t, 300.0, w.config3("sources", source)["configs"].(map[string]any)["pollingInterval"])
+	write("third.txt", "four\n")
+	require.Equal(t, []string{"four"}, outputs.texts(1, firstAnswer))
 	w.remove("sources", source)
 }
 
