@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/time/rate"
 )
 
@@ -159,7 +160,12 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 			if err != nil {
 				host = r.RemoteAddr
 			}
-			log.Info(fmt.Sprintf("%s - - [%s] %q %d %d %q %q %d", host, start.Format("02/Jan/2006:15:04:05 -0700"),
+			level := zapcore.InfoLevel
+			switch r.URL.Path {
+			case "/livez", "/readyz", "/initialized", "/metrics": // asked every few seconds by platforms
+				level = zapcore.DebugLevel
+			}
+			log.Log(level, fmt.Sprintf("%s - - [%s] %q %d %d %q %q %d", host, start.Format("02/Jan/2006:15:04:05 -0700"),
 				r.Method+" "+loggedURI(r.URL)+" "+r.Proto, rec.status, rec.bytes, orDash(r.Referer()), orDash(r.UserAgent()), now.Sub(start).Milliseconds()))
 		}()
 		next.ServeHTTP(rec, r)

@@ -51,6 +51,7 @@ type App struct {
 	security   *security
 	sweeper    sweeper // nil when the store leaves nothing behind
 	started    time.Time
+	uploads    string // directory of uploads under way
 }
 
 // New makes the parts of a worker; started is when the process began. Nothing is started and no network is used.
@@ -61,6 +62,9 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	a := &App{cfg: cfg, log: log, started: started}
 	defer func() {
 		if err != nil {
+			if a.factory != nil {
+				_ = a.factory.Close(context.Background()) // it has nothing running yet
+			}
 			a.close()
 		}
 	}()
@@ -184,13 +188,7 @@ type files struct {
 func (a *App) newFiles(peers *http.Client) (*files, error) {
 	cfg := a.cfg
 	f := &files{temp: filepath.Join(cfg.Computed.Files.TempDirectory, "functions-worker-"+cfg.WorkerID)}
-	// Uploads of an earlier life of this worker are of no use.
-	if err := os.RemoveAll(f.temp); err != nil {
-		return nil, fmt.Errorf("emptying the directory for uploads (goWorker.tempDirectory): %w", err)
-	}
-	if err := os.MkdirAll(f.temp, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory for uploads (goWorker.tempDirectory): %w", err)
-	}
+	a.uploads = f.temp
 	var err error
 	switch cfg.Computed.PackageStore {
 	case "broker":
@@ -236,6 +234,18 @@ func (a *App) peerAddresses(ctx context.Context) ([]string, error) {
 		}
 	}
 	return urls, nil
+}
+
+// emptyUploads removes the uploads of an earlier life of this worker; to be called when it is sure that no other worker
+// with this id is alive.
+func (a *App) emptyUploads() error {
+	if err := os.RemoveAll(a.uploads); err != nil {
+		return fmt.Errorf("emptying the directory for uploads (goWorker.tempDirectory): %w", err)
+	}
+	if err := os.MkdirAll(a.uploads, 0o700); err != nil {
+		return fmt.Errorf("making the directory for uploads (goWorker.tempDirectory): %w", err)
+	}
+	return nil
 }
 
 func (a *App) close() {

@@ -32,6 +32,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := a.node.Start(ctx); err != nil {
 		return ended(ctx, fmt.Errorf("starting: %w", err))
 	}
+	if err := a.emptyUploads(); err != nil {
+		return err
+	}
 	stops.push("ending the clean-up", a.startCleanup(ctx))
 
 	ports, err := a.listen(ctx)

@@ -16,7 +16,7 @@ type GoWorker struct {
 	RestartBackoffInitial         duration `yaml:"restartBackoffInitial" default:"1s" cat:"A" desc:"Pause before the first restart of an instance that ended."`
 	RestartBackoffMax             duration `yaml:"restartBackoffMax" default:"1m" cat:"A" desc:"Longest pause between restarts; the pause doubles up to it."`
 	RestartBackoffReset           duration `yaml:"restartBackoffReset" default:"5m" cat:"A" desc:"An instance that ran this long starts again with the initial pause."`
-	InstanceStopTimeout           duration `yaml:"instanceStopTimeout" default:"8s" cat:"A" desc:"Time between asking an instance to stop and killing it; the default lets the whole worker stop within 10 s."`
+	InstanceStopTimeout           duration `yaml:"instanceStopTimeout" default:"7s" cat:"A" desc:"Time between asking an instance to stop and killing it; the default lets the whole worker stop within 10 s."`
 	InstanceCallTimeout           duration `yaml:"instanceCallTimeout" default:"5s" cat:"A" desc:"Longest wait for an instance's answer to a status, metrics or health request."`
 	ScrapeTimeout                 duration `yaml:"scrapeTimeout" default:"2s" cat:"A" desc:"Longest wait for an instance's own metrics while /metrics is served."`
 	ShutdownTimeout               duration `yaml:"shutdownTimeout" default:"30s" cat:"A" desc:"Longest time for an orderly stop of the worker."`

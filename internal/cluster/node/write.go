@@ -126,7 +126,7 @@ func (n *Node) otherLeader(ctx context.Context) error {
 	to, err := n.Leader(ctx)
 	switch {
 	case err != nil && !errors.Is(err, cluster.ErrLeaderUnknown):
-		n.log.Warn("cannot find out who the leader is", zap.Error(err))
+		n.log.Debug("cannot find out who the leader is", zap.Error(err))
 		return cluster.ErrLeaderNotReady
 	case err != nil, *to == n.opts.Self:
 		return cluster.ErrLeaderNotReady

@@ -198,7 +198,7 @@ func (r *run) wait(cmd *exec.Cmd, output func() string) {
 		r.log.Warn("killed processes that the instance had left in other process groups", zap.Int("processes", n))
 	}
 	text := scrub(output(), r.auth)
-	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err), Tail: lastLines(text)}
+	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err, asked), Tail: lastLines(text)}
 	if why := cause(text); why != "" && !asked {
 		exit.Reason += ": " + why // Java instances exit with 0 after a fatal error
 	}
@@ -226,13 +226,16 @@ func (r *run) release() {
 	}
 }
 
-func exitReason(s *os.ProcessState, err error) string {
+func exitReason(s *os.ProcessState, err error, asked bool) string {
 	if s == nil {
 		return fmt.Sprintf("the process could not be waited for: %v", err)
 	}
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		name := unix.SignalName(ws.Signal())
-		if ws.Signal() == syscall.SIGKILL {
+		switch {
+		case ws.Signal() == syscall.SIGKILL && asked:
+			name += " (it did not stop in time)"
+		case ws.Signal() == syscall.SIGKILL:
 			name += " (killed; out of memory, if nobody did it by hand)"
 		}
 		return "the process was ended by signal " + name
