@@ -16,6 +16,9 @@ run: build ## broker, worker and example functions in Java, Python and Go; Ctrl-
 test: ## every test; brings in, starts and stops what they need
 	@scripts/test.sh
 
+test-kubernetes: ## the Kubernetes runtime against a real control plane, which is built first (minutes, once)
+	@scripts/test.sh kubernetes
+
 test-differential: ## the same requests to this worker and to the Java worker
 	@scripts/test.sh differential
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every test. Brings in what they need, starts one broker for all of them, and ends what it started.
-#   test.sh [SUITE…]   only those: check, packages, integration, conformance, differential
+#   test.sh [SUITE…]   only those: check, packages, integration, conformance, differential, kubernetes (only when named)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 scripts/need-go.sh
@@ -15,6 +15,7 @@ failures=0
 finish() {
   local code=$?
   trap - EXIT INT TERM
+  [ -n "${kube:-}" ] && scripts/kubernetes.sh stop "$kube"
   [ -n "${broker:-}" ] && scripts/pulsar.sh stop "$broker"
   if [ "$code" = 0 ]; then rm -rf "$work"; else say "logs of this run: $work"; fi
   exit "$code"
@@ -67,6 +68,14 @@ if wants differential; then
     head -n 1 "$DIFFERENTIAL_REPORT"
     echo "every accepted difference: $DIFFERENTIAL_REPORT"
   fi
+fi
+if wants kubernetes; then
+  # A real control plane without nodes; building it takes minutes, so this suite runs only when it is asked for.
+  scripts/kubernetes.sh build
+  kube=$work/kube
+  scripts/kubernetes.sh start "$kube"
+  export PULSAR_TEST_KUBECONFIG=$kube/kubeconfig
+  suite kubernetes go test -json -timeout 15m -count=1 ./internal/runtime/kubernetes/
 fi
 
 printf '\n%-14s %8s %8s %8s %8s\n' suite passed failed skipped seconds
