@@ -5,7 +5,7 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 MODULE  := github.com/functions-worker/functions-worker
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run test test-differential check bench build fmt docs proto clean help
+.PHONY: run test test-differential test-kubernetes check bench build fmt docs proto clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
