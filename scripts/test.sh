@@ -50,6 +50,7 @@ if wants packages || wants integration || wants conformance || wants differentia
   source "$broker/env"
   export PULSAR_HOME PULSAR_TEST_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_TEST_WEB_URL=$PULSAR_WEB_URL PULSAR_TEST_STATE_URL=bk://127.0.0.1:$STATE_PORT
   export PULSAR_TEST_BROKER=$broker PULSAR_TEST_CONNECTORS=$CACHE/connectors PULSAR_TEST_VENV=$VENV FUNCTIONS_WORKER_BIN=$ROOT/bin/functions-worker
+  export PATH=$VENV/bin:$PATH # the python3 that has the Pulsar client
   unset PULSAR_SERVICE_URL PULSAR_WEB_URL
 fi
 
