@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Every test. Brings in what they need, starts one broker for all of them, and ends what it started.
-#   test.sh [SUITE…]   only those: check, packages, integration, conformance, differential, kubernetes (only when named)
+#   test.sh [SUITE…]   only those: check, packages, integration, conformance, and two that run only when they are named:
+#                      differential (thousands of requests to a real Java worker as well), kubernetes (builds a control plane)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 scripts/need-go.sh
 suites=("${@:-}")
-[ -n "${suites[0]}" ] || suites=(check packages integration conformance differential)
+[ -n "${suites[0]}" ] || suites=(check packages integration conformance)
 wants() { local s; for s in "${suites[@]}"; do [ "$s" = "$1" ] && return; done; return 1; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/functions-worker-test.XXXXXX")
