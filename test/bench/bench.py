@@ -37,6 +37,8 @@ class Worker:
         with open(conf, "w") as f:
             json.dump(settings, f)  # JSON is YAML
         env = dict(os.environ, PULSAR_WORKER_CONF=conf, PULSAR_LOG_DIR=os.path.join(self.dir, "worker-logs"))
+        # The distribution's own settings touch 6 GB at start; these are frugal.
+        env.setdefault("PULSAR_MEM", "-Xms256m -Xmx1g -XX:MaxDirectMemorySize=1g")
         command = [binary, "-c", conf] if kind == "go" else [os.path.join(home, "bin/pulsar"), "functions-worker"]
         self.log = open(os.path.join(self.dir, "worker.out"), "w")
         started = time.perf_counter()
