@@ -238,6 +238,10 @@ func (c *realCluster) unload(t *testing.T, n *realNode) {
 }
 
 func TestTopicsUnloadedUnderTheLeader(t *testing.T) {
+	if raceDetector {
+		// scripts/test.sh runs it once more without the detector
+		t.Skip("pulsar-client-go v0.19.0 races between Next of a reader and its own reconnecting (lastDequeuedMsg)")
+	}
 	c := newRealCluster(t)
 	n := c.node(t, "w1", 16755)
 	eventually(t, "leads", 5*time.Second, n.LeaderReady)
