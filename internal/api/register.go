@@ -125,15 +125,21 @@ func (s *Server) checkNamespace(ctx context.Context, t target) error {
 	return fail(http.StatusBadRequest, "Namespace does not exist")
 }
 
-// register is rest-api contract, section 6.1. The caller's rights are checked before the body is read, so that only
+// receive reads what a register or update sends. The caller's rights are checked before the body is read, so that only
 // those who may register can fill the disk.
+func (s *Server) receive(r *http.Request, k Kind, legacy bool) (target, *submission, error) {
+	t, err := s.targetOf(r, k)
+	if err != nil {
+		return t, nil, err
+	}
+	sub, err := s.readSubmission(r, t, legacy)
+	return t, sub, err
+}
+
+// register is rest-api contract, section 6.1.
 func (s *Server) register(k Kind, legacy bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		t, err := s.targetOf(r, k)
-		if err != nil {
-			return drainBody(r, err)
-		}
-		sub, err := s.readSubmission(r, t, legacy)
+		t, sub, err := s.receive(r, k, legacy)
 		if err != nil {
 			return drainBody(r, err)
 		}
@@ -158,11 +164,7 @@ func (s *Server) register(k Kind, legacy bool) handler {
 // update is rest-api contract, section 6.2.
 func (s *Server) update(k Kind, legacy bool) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		t, err := s.targetOf(r, k)
-		if err != nil {
-			return drainBody(r, err)
-		}
-		sub, err := s.readSubmission(r, t, legacy)
+		t, sub, err := s.receive(r, k, legacy)
 		if err != nil {
 			return drainBody(r, err)
 		}
