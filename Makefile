@@ -5,7 +5,7 @@ PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 MODULE  := github.com/functions-worker/functions-worker
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run test test-differential test-kubernetes check bench build fmt docs proto clean help
+.PHONY: run test test-differential test-kubernetes test-image image-rootfs check fuzz bench security build fmt docs proto clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,13 +17,25 @@ test: ## every test; brings in, starts and stops what they need
 	@scripts/test.sh
 
 test-kubernetes: ## the Kubernetes runtime against a real control plane, which is built first (minutes, once)
-	@scripts/test.sh kubernetes
+	@scripts/test.sh kubernetes kubernetes-life
 
 test-differential: ## the same requests to this worker and to the Java worker
 	@scripts/test.sh differential
 
+test-image: ## the image's files in pods of a real control plane, from the official chart's command (as root)
+	@scripts/test.sh image
+
+image-rootfs: build ## the slim image's file system in bin/rootfs, without a container engine
+	rm -rf bin/rootfs && deploy/image/rootfs.sh bin/rootfs $(BIN) "$$(command -v busybox)" && du -sb bin/rootfs
+
 check: ## format, vet, lint and unit tests with the race detector
 	@scripts/check.sh
+
+fuzz: ## every reader of foreign input for ten minutes each (FUZZTIME=30s: shorter)
+	@scripts/fuzz.sh
+
+security: ## known vulnerabilities (govulncheck) and suspicious code (gosec)
+	@scripts/security.sh
 
 bench: build ## figures of this worker and of the Java worker, in the same run
 	@scripts/bench.sh

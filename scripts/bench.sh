@@ -19,5 +19,6 @@ scripts/pulsar.sh start "$work/broker" zookeeper
 # shellcheck disable=SC1091
 source "$work/broker/env"
 CGO_ENABLED=0 go build -o "$work/go-exclamation" ./examples/go/exclamation
-PULSAR_HOME=$PULSAR_HOME PULSAR_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_WEB_URL=$PULSAR_WEB_URL PATH=$VENV/bin:$PATH \
+CGO_ENABLED=0 go build -o "$work/own-worker" ./test/integration/testdata/ownworker
+BENCH_OWN_WORKER=$work/own-worker PULSAR_HOME=$PULSAR_HOME PULSAR_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_WEB_URL=$PULSAR_WEB_URL PATH=$VENV/bin:$PATH \
   "$VENV/bin/python3" test/bench/bench.py "$work" bin/functions-worker "$work/go-exclamation" "${1:-5}"

@@ -3,6 +3,7 @@
 # through the Go module proxy once (several minutes on two cores) and kept in the cache.
 #   kubernetes.sh build        only the binaries
 #   kubernetes.sh start DIR    builds if needed, starts on free ports; DIR/kubeconfig (all rights) and DIR/kubeconfig-nobody (none)
+#   kubernetes.sh restart-api DIR  breaks the API server off and starts it again at the same address
 #   kubernetes.sh stop DIR     ends what start began in DIR
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -72,6 +73,25 @@ ready() {
     die "$1 did not become ready; see its log in $DIR"
 }
 
+# api_server ETCD_PORT starts the API server on API_PORT.
+api_server() {
+    setsid "$BIN/kube-apiserver" --etcd-servers "http://127.0.0.1:$1" --secure-port "$API_PORT" --bind-address 127.0.0.1 --cert-dir "$DIR/certificates" \
+        --authorization-mode RBAC --token-auth-file "$DIR/tokens.csv" --service-cluster-ip-range 10.0.0.0/16 --disable-admission-plugins ServiceAccount \
+        --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$DIR/service-account.key" --service-account-signing-key-file "$DIR/service-account.key" \
+        --max-requests-inflight 2000 --max-mutating-requests-inflight 1000 >>"$DIR/kube-apiserver.log" 2>&1 </dev/null &
+    remember "$DIR/kube-apiserver.pid" $!
+}
+
+# restart_api breaks the API server off and starts it again at the same address; what it knew is in etcd.
+restart_api() {
+    local ETCD_PORT
+    # shellcheck disable=SC1091
+    source "$DIR/ports"
+    end "$DIR/kube-apiserver.pid" 1 # it would wait for its watchers
+    api_server "$ETCD_PORT"
+    ready kube-apiserver "https://127.0.0.1:$API_PORT/readyz"
+}
+
 start() {
     need curl curl
     need openssl openssl
@@ -87,11 +107,8 @@ start() {
         --log-level warn >"$DIR/etcd.log" 2>&1 </dev/null &
     remember "$DIR/etcd.pid" $!
     ready etcd "http://127.0.0.1:$etcd_port/health"
-    setsid "$BIN/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --secure-port "$API_PORT" --bind-address 127.0.0.1 --cert-dir "$DIR/certificates" \
-        --authorization-mode RBAC --token-auth-file "$DIR/tokens.csv" --service-cluster-ip-range 10.0.0.0/16 --disable-admission-plugins ServiceAccount \
-        --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$DIR/service-account.key" --service-account-signing-key-file "$DIR/service-account.key" \
-        --max-requests-inflight 2000 --max-mutating-requests-inflight 1000 >"$DIR/kube-apiserver.log" 2>&1 </dev/null &
-    remember "$DIR/kube-apiserver.pid" $!
+    api_server "$etcd_port"
+    echo "ETCD_PORT=$etcd_port API_PORT=$API_PORT" >"$DIR/ports"
     kubeconfig "$DIR/kubeconfig" all-rights
     kubeconfig "$DIR/kubeconfig-nobody" no-rights
     ready kube-apiserver "https://127.0.0.1:$API_PORT/readyz"
@@ -111,6 +128,7 @@ stop() {
 DIR=${2:-}
 case "${1:-}" in
 build) build ;;
+restart-api) [ -n "$DIR" ] || die "usage: kubernetes.sh restart-api DIR"; restart_api ;;
 start | stop) [ -n "$DIR" ] || die "usage: kubernetes.sh $1 DIR"; "$1" ;;
-*) die "usage: kubernetes.sh build | start DIR | stop DIR" ;;
+*) die "usage: kubernetes.sh build | start DIR | restart-api DIR | stop DIR" ;;
 esac

@@ -2,6 +2,7 @@
 # Brings in Apache Pulsar and runs a standalone broker or the Java functions worker, each in a folder of its own.
 #   pulsar.sh fetch                          the distribution and the Python client, into the cache (once)
 #   pulsar.sh connectors NAME…               connector archives, into the cache's connectors/ (once each)
+#   pulsar.sh admin-archive DIR              makes calls of pulsar-admin cheaper for tests; PULSAR_WEB_URL is a broker's
 #   pulsar.sh start DIR [zookeeper|rocksdb]  a broker on free ports; DIR/env holds its addresses. A file named by
 #                                            PULSAR_BROKER_OVERRIDES is appended to its configuration (the last value of a key counts);
 #                                            PULSAR_BROKER_TOKEN is what a broker with authentication is asked with
@@ -49,6 +50,16 @@ connectors() {
       die "could not fetch the connector $name; see $CACHE/mvn.log"
     mv "$dir/fetch/pulsar-io-$name-$PULSAR_VERSION.jar" "$nar"
   done
+}
+
+# admin_archive DIR writes what the JVM of pulsar-admin has loaded after a call into DIR/classes.jsa, for the tests, which call it
+# hundreds of times. A JVM that cannot do so, or another one later, only makes the calls slower.
+admin_archive() {
+  local dir=$1
+  mkdir -p "$dir/empty" # a directory with files in the class path turns archives off
+  [ -f "$dir/classes.jsa" ] && return
+  PULSAR_LOG_CONF=$dir/empty/log4j2.yaml PULSAR_MEM="-Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ArchiveClassesAtExit=$dir/classes.jsa" \
+    "$PULSAR_HOME/bin/pulsar-admin" --admin-url "$PULSAR_WEB_URL" tenants list >"$dir/log" 2>&1 || say "pulsar-admin starts without an archive of its classes; see $dir/log"
 }
 
 # launch DIR starts the broker whose ports and data DIR describes, and waits until it answers.
@@ -129,11 +140,12 @@ java_worker() {
 
 case "${1:-}" in
   fetch) fetch ;;
+  admin-archive) admin_archive "$2" ;;
   connectors) connectors "${@:2}" ;;
   start) start "${2:?DIR}" "${3:-zookeeper}" ;;
   stop | stop-broker) end "${2:?DIR}/broker.pid" 30 ;;
   resume) launch "$(cd "${2:?DIR}" && pwd)" ;;
   java-worker) java_worker "${2:?DIR}" "${3:?CONF}" ;;
   stop-java-worker) end "${2:?DIR}/java-worker.pid" 15 ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -8,7 +8,7 @@ import json, subprocess, sys, time
 name, results, command = sys.argv[1], sys.argv[2], sys.argv[4:]
 start = time.time()
 passed = failed = skipped = 0
-output, noise = {}, []
+output, noise, slow, with_failures = {}, [], [], set()
 proc = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 for line in proc.stdout:
     try:
@@ -28,15 +28,18 @@ for line in proc.stdout:
             print("FAIL", key[0])
             lines = output.get(key, []) + [l for k, v in output.items() if k[0].startswith(key[0] + " [") for l in v]
             sys.stdout.write("".join(lines[-60:]))
-            if not any(k[0] == key[0] and k[1] for k in output):
+            if key[0] not in with_failures and not any(k[0] == key[0] and k[1] for k in output):
                 failed += 1  # the package did not build or died outside a test
         elif event.get("Elapsed", 0) >= 5:
             print(f"  ok {key[0]} {event['Elapsed']:.0f} s", flush=True)
         continue
+    if "/" not in key[1]:
+        slow.append((event.get("Elapsed", 0), key[1]))
     if action == "pass":
         passed += 1
     elif action == "fail":
         failed += 1
+        with_failures.add(key[0])
         print(f"--- FAIL {key[0]} {key[1]}")
         sys.stdout.write("".join(output.get(key, [])[-200:]))
     else:
@@ -51,6 +54,8 @@ if noise and (code or failed):
 if code and not failed:
     failed = 1
 seconds = time.time() - start
+if seconds > 120:
+    print("  longest:", ", ".join(f"{test} {took:.0f} s" for took, test in sorted(slow, reverse=True)[:12]))
 print(f"suite {name}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s", flush=True)
 with open(results, "a") as f:
     f.write(f"{name} {passed} {failed} {skipped} {seconds:.0f}\n")
