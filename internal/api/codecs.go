@@ -8,6 +8,7 @@ import (
 
 	"github.com/functions-worker/functions-worker/internal/archive"
 	"github.com/functions-worker/functions-worker/internal/component"
+	"github.com/functions-worker/functions-worker/internal/instance"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -87,15 +88,15 @@ func (k *codec[C]) Details(c Config, files PackageFiles) (*pb.FunctionDetails, e
 	value := c.(config[C]).value
 	var main, transform component.Classes // nil interfaces when there is no package
 	if files.Main != "" && k.needs(value) {
-		opened, err := archive.Open(files.Main)
+		opened, err := archive.OpenAs(files.Main, "the package")
 		if err != nil {
-			return nil, packageError(err)
+			return nil, packageError(orModule(files.Main, err))
 		}
 		defer opened.Close()
 		main = opened
 	}
 	if files.Transform != "" {
-		opened, err := archive.Open(files.Transform)
+		opened, err := archive.OpenAs(files.Transform, "the transform function's package")
 		if err != nil {
 			return nil, packageError(err)
 		}
@@ -103,6 +104,14 @@ func (k *codec[C]) Details(c Config, files PackageFiles) (*pb.FunctionDetails, e
 		transform = opened
 	}
 	return k.details(value, main, transform)
+}
+
+// orModule names the mistake of whoever sends a WebAssembly module where an archive belongs.
+func orModule(file string, err error) error {
+	if isModule, _ := instance.IsWASM(file); isModule {
+		return errors.New("the package is a WebAssembly module, which can only be a function: submit it as one, with --go; sources and sinks are NAR archives, or compiled into a worker")
+	}
+	return err
 }
 
 // packageError keeps paths of this worker's disk out of answers.
@@ -140,8 +149,12 @@ func functionCodec(o component.Options) Codec {
 		details: func(c *C, main, _ component.Classes) (*pb.FunctionDetails, error) {
 			return o.FunctionDetails(c, main)
 		},
-		setName:   (*C).SetName,
-		archive:   func(c *C) *string { return c.Jar },
+		setName: (*C).SetName,
+		archive: func(c *C) *string {
+			inferred := *c
+			o.Infer(&inferred)
+			return inferred.Jar
+		},
 		transform: func(*C) *string { return nil },
 		needs: func(c *C) bool {
 			inferred := *c
@@ -161,7 +174,7 @@ func sinkCodec(o component.Options) Codec {
 		setName:   (*C).SetName,
 		archive:   func(c *C) *string { return c.Archive },
 		transform: func(c *C) *string { return c.TransformFunction },
-		needs:     func(*C) bool { return true },
+		needs:     func(c *C) bool { return !o.IsCompiledConnector(c.Archive) },
 	}
 }
 
@@ -175,6 +188,6 @@ func sourceCodec(o component.Options) Codec {
 		setName:   (*C).SetName,
 		archive:   func(c *C) *string { return c.Archive },
 		transform: func(*C) *string { return nil },
-		needs:     func(*C) bool { return true },
+		needs:     func(c *C) bool { return !o.IsCompiledConnector(c.Archive) },
 	}
 }

@@ -200,7 +200,7 @@ func withState(meta *pb.FunctionMetaData, id int32, want pb.FunctionState) (*pb.
 		changed.InstanceStates = map[int32]pb.FunctionState{}
 	}
 	if len(states) == 0 {
-		for i := range meta.GetFunctionDetails().GetParallelism() {
+		for i := range pb.InstanceCount(meta.GetFunctionDetails()) {
 			changed.InstanceStates[i] = pb.FunctionState_RUNNING
 		}
 	}
@@ -211,7 +211,7 @@ func withState(meta *pb.FunctionMetaData, id int32, want pb.FunctionState) (*pb.
 	for i := range changed.InstanceStates {
 		changed.InstanceStates[i] = want
 	}
-	for i := range meta.GetFunctionDetails().GetParallelism() { // instances that were added after a stop
+	for i := range pb.InstanceCount(meta.GetFunctionDetails()) { // instances that were added after a stop
 		changed.InstanceStates[i] = want
 	}
 	return changed, nil

@@ -133,6 +133,8 @@ const (
 	RightPackages
 	// RightProduce: produce permission for the topic or in its namespace, tenant admin, or superuser.
 	RightProduce
+	// RightConsume: consume permission for the topic or in its namespace, tenant admin, or superuser.
+	RightConsume
 )
 
 // Access is one authorization question.
@@ -140,7 +142,7 @@ type Access struct {
 	Right             Right
 	Kind              Kind
 	Tenant, Namespace string
-	Topic             string // full name, with RightProduce
+	Topic             string // full name, with RightProduce and RightConsume
 }
 
 // Authorizer decides what an authenticated caller may do. A nil Authorizer in Options allows everything.

@@ -100,8 +100,9 @@ func (s *Server) downloadByName(w http.ResponseWriter, r *http.Request) error {
 // cannot be read is an error and not an empty file; a later failure cuts the connection.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, k Kind, loc *pb.PackageLocationMetaData, allowedURL bool) error {
 	path := loc.GetPackagePath()
+	shown := packages.Redact(path)
 	if (isHTTP(path) || isFile(path)) && !allowedURL {
-		return failf(http.StatusBadRequest, "Invalid package url: %s", path)
+		return failf(http.StatusBadRequest, "Invalid package url: %s", shown)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -110,13 +111,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, k Kind, loc *pb.
 	}
 	body, err := s.opts.Packages.Open(ctx, k, loc)
 	if err != nil {
-		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", path, err)
+		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", shown, err)
 	}
 	defer body.Close()
 	first := make([]byte, 64<<10)
 	n, err := readFirst(body, first)
 	if err != nil && err != io.EOF {
-		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", path, err)
+		return failf(http.StatusInternalServerError, "The package %s cannot be read: %v", shown, err)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.WriteHeader(http.StatusOK)

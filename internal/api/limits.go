@@ -80,6 +80,23 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
+// limitHeads answers 431 to request heads that net/http let pass above the limit.
+func (s *Server) limitHeads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+		for name, values := range r.Header {
+			for _, value := range values {
+				size += len(name) + len(value) + len(": \r\n")
+			}
+		}
+		if size > s.opts.Limits.HeaderBytes {
+			writeError(w, r, framework(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // boundBodies limits the size of request bodies and the time between two reads of them.
 func (s *Server) boundBodies(next http.Handler) http.Handler {
 	limit := s.opts.MaxPackageSize + maxPartTotal
@@ -165,8 +182,12 @@ func (s *Server) logRequests(next http.Handler) http.Handler {
 			case "/livez", "/readyz", "/initialized", "/metrics": // asked every few seconds by platforms
 				level = zapcore.DebugLevel
 			}
-			log.Log(level, fmt.Sprintf("%s - - [%s] %q %d %d %q %q %d", host, start.Format("02/Jan/2006:15:04:05 -0700"),
-				r.Method+" "+loggedURI(r.URL)+" "+r.Proto, rec.status, rec.bytes, orDash(r.Referer()), orDash(r.UserAgent()), now.Sub(start).Milliseconds()))
+			addresses := ""
+			if s.opts.LogAddresses != nil {
+				addresses = s.opts.LogAddresses(r)
+			}
+			log.Log(level, fmt.Sprintf("%s - - [%s] %q %d %d %q %q %d%s", host, start.Format("02/Jan/2006:15:04:05 -0700"),
+				r.Method+" "+loggedURI(r.URL)+" "+r.Proto, rec.status, rec.bytes, orDash(loggedReferer(r.Referer())), orDash(r.UserAgent()), now.Sub(start).Milliseconds(), addresses))
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -187,6 +208,12 @@ func loggedURI(u *url.URL) string {
 		}
 	}
 	return path + "?" + strings.Join(parts, "&")
+}
+
+// loggedReferer leaves out the query of the page that a request came from: it may hold a token.
+func loggedReferer(referer string) string {
+	page, _, _ := strings.Cut(referer, "?")
+	return page
 }
 
 func orDash(s string) string {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/functions-worker/functions-worker/internal/cleanup"
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"google.golang.org/protobuf/proto"
 )
 
 // drainLimit is how much of a request body is read before an early refusal, so that clients which send first and read
@@ -34,6 +37,22 @@ type packageRef struct {
 	store    bool                        // local is to be stored under a new key
 	fileName string                      // recorded with a stored package
 	temp     *upload                     // removed when done
+}
+
+// recordedName is the file name that the metadata will have for the package, or what stands for it.
+func (p packageRef) recordedName() string {
+	if p.fileName != "" {
+		return p.fileName
+	}
+	return cmp.Or(p.location.GetOriginalFileName(), path.Base(p.location.GetPackagePath()))
+}
+
+func (p *packageRef) recordAs(name string) {
+	p.fileName = name
+	if !p.store {
+		p.location = proto.CloneOf(p.location)
+		p.location.OriginalFileName = name
+	}
 }
 
 func (p packageRef) isMissing() bool { return p.location == nil && !p.store }
@@ -146,6 +165,9 @@ func (s *Server) planBuiltin(k Kind, name, unknown string, ref *packageRef) erro
 		return fail(http.StatusBadRequest, unknown)
 	}
 	*ref = packageRef{local: path, location: &pb.PackageLocationMetaData{PackagePath: "builtin://" + name}}
+	if path == "" { // compiled into the workers
+		return nil
+	}
 	if s.opts.Runtime.ExternallyManaged() {
 		ref.fileName = filepath.Base(path)
 		ref.location.OriginalFileName = ref.fileName
@@ -222,6 +244,9 @@ func (s *Server) planTransform(sub *submission, ref *packageRef) error {
 		name := strings.TrimPrefix(transform, "builtin://")
 		if err := s.planBuiltin(Function, name, "Built-in SINK is not available", ref); err != nil {
 			return err
+		}
+		if ref.local == "" {
+			return failf(http.StatusBadRequest, "%s is compiled into the workers and cannot run inside a sink: deploy it as a function, whose output is the sink's input", transform)
 		}
 		if stored.GetPackagePath() != "" && sub.existing.GetFunctionDetails().GetBuiltin() == name {
 			ref.location, ref.store = stored, false

@@ -227,8 +227,21 @@ func (s *Server) submit(sub *submission) error {
 	if err != nil {
 		return fail(http.StatusBadRequest, err.Error())
 	}
+	if err := s.allowCleanup(sub.request, details); err != nil {
+		return err
+	}
 	if plan.main.isMissing() {
 		return failf(http.StatusBadRequest, "%s Package is not provided", sub.kind)
+	}
+	if check := s.opts.CheckPackage; check != nil && sub.kind == Function {
+		name := plan.main.recordedName()
+		recordAs, err := check(details, plan.main.local, name)
+		if err != nil {
+			return fail(http.StatusBadRequest, packageError(err).Error())
+		}
+		if recordAs != name {
+			plan.main.recordAs(recordAs)
+		}
 	}
 	if err := s.opts.Runtime.Admit(details); err != nil {
 		return failf(http.StatusBadRequest, "%s %s cannot be admitted:- %v", sub.kind, sub.name, err)

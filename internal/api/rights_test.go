@@ -47,3 +47,36 @@ func TestTokensAreNotLogged(t *testing.T) {
 		require.Equal(t, want, loggedURI(&url.URL{Path: "/x", RawQuery: query}))
 	}
 }
+
+// TestRightsForTheCleanup: the deletion of a component removes subscriptions with the worker's rights, so whoever chooses their name
+// must have the right to consume there.
+func TestRightsForTheCleanup(t *testing.T) {
+	functions := Access{Right: RightComponent, Kind: Function, Tenant: "public", Namespace: "default"}
+	for name, tc := range map[string]struct {
+		config string
+		also   *Access
+	}{
+		"of another tenant": {`"inputs":["persistent://other/app/in"],"subName":"victim","cleanupSubscription":true`,
+			&Access{Right: RightConsume, Tenant: "other", Namespace: "app", Topic: "persistent://other/app/in"}},
+		"of a namespace": {`"topicsPattern":"persistent://other/app/.*","subName":"victim","cleanupSubscription":true`,
+			&Access{Right: RightConsume, Tenant: "other", Namespace: "app"}},
+		"the component's own name": {`"inputs":["persistent://other/app/in"],"cleanupSubscription":true`, nil},
+		"nothing is removed":       {`"inputs":["persistent://other/app/in"],"subName":"victim","cleanupSubscription":false`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			allowed := denier{functions: true}
+			f := newFixture(t, func(o *Options) { o.Authz = allowed })
+			config := config1(`{"runtime":"PYTHON","className":"m.F",` + tc.config + `}`)
+			if tc.also != nil {
+				f.wantReason(f.send(http.MethodPost, one, config, pythonFile), http.StatusUnauthorized, textNotAuthorized)
+				allowed[*tc.also] = true
+			}
+			require.Equal(t, http.StatusNoContent, f.send(http.MethodPost, one, config, pythonFile).Code)
+		})
+	}
+}
+
+func TestRefererIsLoggedWithoutItsQuery(t *testing.T) {
+	require.Equal(t, "https://console/page", loggedReferer("https://console/page?token=secret"))
+	require.Empty(t, loggedReferer(""))
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/functions-worker/functions-worker/internal/cluster"
+	"github.com/functions-worker/functions-worker/internal/pb"
 	"go.uber.org/zap"
 )
 
@@ -37,6 +38,10 @@ type Options struct {
 
 	// Authenticate wraps all endpoints, or those of the named context only: "admin" or "root". nil: no authentication.
 	Authenticate func(context string, next http.Handler) http.Handler
+	// Outermost wraps everything, the request log too: client addresses of proxies, the audit log. nil: nothing.
+	Outermost func(next http.Handler) http.Handler
+	// LogAddresses is what the request log says about the addresses of a connection. nil: nothing.
+	LogAddresses func(*http.Request) string
 
 	Version        string // what GET /version answers; default "4.0.8"
 	FunctionsName  string // pulsarFunctionsCluster, for the second form of the namespace check
@@ -45,9 +50,12 @@ type Options struct {
 	TriggerTimeout time.Duration
 
 	PackageManagement bool // function:// URLs may be used (functionsWorkerEnablePackageManagement)
-	UploadBuiltins    bool // Kubernetes: built-in archives are uploaded (uploadBuiltinSinksSources)
-	TempDir           string
-	MaxPackageSize    int64 // bytes; default 2 GiB
+	// CheckPackage refuses the package of a function when it is submitted, and gives the file name to record for it; nil:
+	// nothing beyond the usual is checked. file is "" when the package stays as it is.
+	CheckPackage   func(details *pb.FunctionDetails, file, name string) (recordAs string, err error)
+	UploadBuiltins bool // Kubernetes: built-in archives are uploaded (uploadBuiltinSinksSources)
+	TempDir        string
+	MaxPackageSize int64 // bytes; default 2 GiB
 
 	Limits Limits
 }
@@ -59,6 +67,7 @@ type Limits struct {
 	RequestsPerSecond     float64       // 0: no limit
 	MaxConnections        int           // further connections wait in the accept backlog; default 2048
 	HeaderBytes           int           // request head; default 8192, above it 431
+	HeaderTimeout         time.Duration // until the request head, and before it the TLS handshake, is there; default 30 s
 	IdleTimeout           time.Duration // of a keep-alive connection; default 30 s
 	BodyIdleTimeout       time.Duration // without a byte of the request body; default 60 s
 }
@@ -71,6 +80,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Limits.QueueTimeout, 30*time.Second)
 	setDefault(&o.Limits.MaxConnections, 2048)
 	setDefault(&o.Limits.HeaderBytes, 8192)
+	setDefault(&o.Limits.HeaderTimeout, 30*time.Second)
 	setDefault(&o.Limits.IdleTimeout, 30*time.Second)
 	setDefault(&o.Limits.BodyIdleTimeout, 60*time.Second)
 	if o.Log == nil {
@@ -95,6 +105,7 @@ func setDefault[T comparable](field *T, value T) {
 type Server struct {
 	opts    Options
 	http    *http.Server
+	https   *http.Server
 	log     *zap.Logger
 	started time.Time
 
@@ -115,35 +126,44 @@ func New(opts Options) (*Server, error) {
 	}
 	opts.setDefaults()
 	s := &Server{opts: opts, log: opts.Log, started: opts.Clock()}
+	h := s.handler()
+	// net/http reads 4 KiB more of an HTTP/1 head than it is told before it answers 431; HTTP/2 counts exactly, so that there
+	// the limit is the whole one, and limitHeads does the rest.
+	s.http = s.newHTTPServer(h, max(opts.Limits.HeaderBytes-4096, 1))
+	s.https = s.newHTTPServer(h, opts.Limits.HeaderBytes)
+	s.https.Protocols.SetHTTP2(true)
+	return s, nil
+}
+
+func (s *Server) newHTTPServer(h http.Handler, headerBytes int) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	s.http = &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       opts.Limits.IdleTimeout,
-		// net/http reads 4 KiB more than it is told before it answers 431
-		MaxHeaderBytes: max(opts.Limits.HeaderBytes-4096, 1),
-		Protocols:      protocols,
-		ErrorLog:       zap.NewStdLog(opts.Log.Named("http")),
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: s.opts.Limits.HeaderTimeout,
+		IdleTimeout:       s.opts.Limits.IdleTimeout,
+		MaxHeaderBytes:    headerBytes,
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: writeTimeout},
+		ErrorLog:          zap.NewStdLog(s.opts.Log.Named("http")),
 	}
-	return s, nil
 }
 
 // Handler is the whole API, for tests and for embedding.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
-// Serve answers on the listener until Shutdown or until ctx ends; then it returns nil. A TLS config makes it HTTPS.
+// Serve answers on the listener until Shutdown or until ctx ends; then it returns nil. A TLS config makes it HTTPS, with
+// HTTP/2 where the config offers it.
 // The listener is closed in any case.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, tlsConfig *tls.Config) error {
 	listener = newLimitListener(listener, s.opts.Limits.MaxConnections)
+	server := s.http
 	if tlsConfig != nil {
-		c := tlsConfig.Clone()
-		c.NextProtos = []string{"http/1.1"}
-		listener = tls.NewListener(listener, c)
+		listener, server = tls.NewListener(listener, tlsConfig), s.https
 	}
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
-	err := s.http.Serve(listener)
+	err := server.Serve(listener)
 	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
 		return nil
 	}
@@ -158,8 +178,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
-	if err := s.http.Shutdown(ctx); err != nil {
-		_ = s.http.Close()
+	var plain error
+	done := make(chan struct{})
+	go func() { defer close(done); plain = s.http.Shutdown(ctx) }()
+	err := s.https.Shutdown(ctx)
+	<-done
+	if err = errors.Join(plain, err); err != nil {
+		_, _ = s.http.Close(), s.https.Close()
 		return fmt.Errorf("waiting for running requests to end: %w", err)
 	}
 	return nil
@@ -179,6 +204,7 @@ func (s *Server) handler() http.Handler {
 		routes = append(routes, s.workerRoutes(prefix+"/worker")...)
 		routes = append(routes, s.workerStatsRoutes(prefix+"/worker-stats")...)
 	}
+	routes = append(routes, s.scaleRoutes()...)
 	var h http.Handler = s.newRouter(append(routes, s.rootRoutes()...))
 	if s.opts.Authenticate != nil {
 		h = s.authenticated(h)
@@ -186,8 +212,13 @@ func (s *Server) handler() http.Handler {
 	h = s.limitRate(h)
 	h = s.limitConcurrency(h)
 	h = s.recoverPanics(h)
+	h = s.limitHeads(h)
 	h = s.boundBodies(h)
-	return s.logRequests(h)
+	h = s.logRequests(h)
+	if s.opts.Outermost != nil {
+		h = s.opts.Outermost(h)
+	}
+	return h
 }
 
 // authenticated applies the authentication of the context that a path belongs to; probes of the platform need none.

@@ -1,15 +1,15 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
+	"github.com/functions-worker/functions-worker/internal/component"
 	"github.com/functions-worker/functions-worker/internal/state"
 )
 
@@ -127,12 +127,21 @@ func (s *Server) putState(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return drainBody(r, err)
 	}
-	var given functionState
+	var given struct {
+		Key         string  `json:"key"`
+		StringValue *string `json:"stringValue"`
+		ByteValue   string  `json:"byteValue"` // base64
+		NumberValue *int64  `json:"numberValue"`
+	}
 	if !f.has("state") {
 		return fail(http.StatusBadRequest, "The state part is not provided")
 	}
-	if err := json.Unmarshal([]byte(strings.TrimSpace(f.text("state"))), &given); err != nil {
-		return failf(http.StatusBadRequest, "The state part is not valid: %v", err)
+	if err := component.DecodeJSON("The state part", []byte(f.text("state")), &given); err != nil {
+		return fail(http.StatusBadRequest, err.Error())
+	}
+	bytes, err := base64.StdEncoding.DecodeString(given.ByteValue)
+	if err != nil {
+		return failf(http.StatusBadRequest, "The state part cannot be read: byteValue should be base64: %v", err)
 	}
 	if given.Key != key {
 		return fail(http.StatusBadRequest, "Path key doesn't match key in json")
@@ -142,8 +151,8 @@ func (s *Server) putState(w http.ResponseWriter, r *http.Request) error {
 	}
 	var value []byte
 	switch {
-	case len(given.ByteValue) > 0:
-		value = given.ByteValue
+	case len(bytes) > 0:
+		value = bytes
 	case given.StringValue != nil:
 		value = []byte(*given.StringValue)
 	case given.NumberValue != nil:

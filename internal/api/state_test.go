@@ -98,11 +98,11 @@ func TestStateRefusals(t *testing.T) {
 		wantText  string
 	}{
 		{"k", `{"key":"other","stringValue":"x"}`, 400, "Path key doesn't match key in json"},
-		{"k", `null`, 400, "Path key doesn't match key in json"},
+		{"k", `null`, 400, "The state part is not provided"},
 		{"k", `{"key":"k"}`, 500, "Invalid state value"},
-		{"k", `{`, 400, "not valid"},
-		{"k", `{"key":"k","byteValue":"??"}`, 400, "not valid"},
-		{"k", `{"key":"k","numberValue":1.5}`, 400, "not valid"},
+		{"k", `{`, 400, "The state part is not valid JSON"},
+		{"k", `{"key":"k","byteValue":"??"}`, 400, "byteValue should be base64"},
+		{"k", `{"key":"k","numberValue":"x"}`, 400, "numberValue should be an integer of 64 bits, not the text"},
 		{"large", `{"key":"large","stringValue":"xx"}`, 413, "over the limit of the state store: the value has 2 bytes"},
 		{"broken", `{"key":"broken","stringValue":"xx"}`, 500, "the key holds a counter"},
 	} {

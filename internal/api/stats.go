@@ -193,7 +193,7 @@ func (s *Server) functionsMetrics(w http.ResponseWriter, r *http.Request) error 
 			continue
 		}
 		d := a.GetInstance().GetFunctionMetaData().GetFunctionDetails()
-		for id := range d.GetParallelism() {
+		for id := range pb.InstanceCount(d) {
 			questions = append(questions, question{p, id, pb.FullyQualifiedName(d) + ":" + itoa(id)})
 		}
 	}

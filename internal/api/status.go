@@ -83,7 +83,7 @@ func (s *Server) reports(ctx context.Context, t target, meta *pb.FunctionMetaDat
 		if whole != nil && whole.owner != nil {
 			return nil, cluster.RedirectError{To: *whole.owner}
 		}
-		reports := make([]instanceReport, max(meta.GetFunctionDetails().GetParallelism(), 0))
+		reports := make([]instanceReport, pb.InstanceCount(meta.GetFunctionDetails()))
 		each(len(reports), func(i int) { reports[i] = local(ctx, t, whole, int32(i)) })
 		return reports, nil
 	}

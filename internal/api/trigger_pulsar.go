@@ -3,14 +3,17 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/google/uuid"
+
+	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
 // Message properties that a function sets on a result to name the input it came from.
@@ -19,21 +22,23 @@ const (
 	propInputTopic   = "__pfn_input_topic__"
 )
 
-// Subscriptions lists the subscriptions of a topic: the broker knows a topic when it can.
-type Subscriptions interface {
+// TopicAdmin tells about a topic: the broker knows one when it can list its subscriptions.
+type TopicAdmin interface {
 	Subscriptions(ctx context.Context, topic string) ([]string, error)
+	// TopicSchema is nil when the topic has none.
+	TopicSchema(ctx context.Context, topic string) (*broker.Schema, error)
 }
 
 // PulsarTrigger implements Triggerer over a Pulsar client. Close it after the server has shut down.
 type PulsarTrigger struct {
 	client   pulsar.Client
-	admin    Subscriptions
+	admin    TopicAdmin
 	workerID string
 	late     sync.WaitGroup
 }
 
-// NewPulsarTrigger makes a Triggerer; admin may be nil.
-func NewPulsarTrigger(client pulsar.Client, admin Subscriptions, workerID string) *PulsarTrigger {
+// NewPulsarTrigger makes a Triggerer.
+func NewPulsarTrigger(client pulsar.Client, admin TopicAdmin, workerID string) *PulsarTrigger {
 	return &PulsarTrigger{client: client, admin: admin, workerID: workerID}
 }
 
@@ -43,13 +48,18 @@ func (p *PulsarTrigger) Close() { p.late.Wait() }
 // Trigger implements Triggerer: it reads the output topic from its end, sends, and waits for the result of just this
 // message until ctx ends. The producer has a name of its own, so concurrent calls do not disturb each other.
 func (p *PulsarTrigger) Trigger(ctx context.Context, req TriggerRequest) (result []byte, hasOutput bool, err error) {
-	if p.admin != nil {
-		if _, err := p.admin.Subscriptions(ctx, fullTopic(req.Topic)); err != nil {
-			if ctx.Err() != nil {
-				return nil, false, ctx.Err()
-			}
-			return nil, false, fail(http.StatusBadRequest, "Function in trigger function is not ready")
+	if _, err := p.admin.Subscriptions(ctx, fullTopic(req.Topic)); err != nil {
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
 		}
+		return nil, false, fail(http.StatusBadRequest, "Function in trigger function is not ready")
+	}
+	schema, err := p.admin.TopicSchema(ctx, fullTopic(req.Topic))
+	if err != nil {
+		return nil, false, err
+	}
+	if err := conforms(schema, req.Data); err != nil {
+		return nil, false, unfit(err)
 	}
 	name := p.workerID + "-trigger-" + pb.FullyQualifiedName(req.Function) + "-" + uuid.NewString()[:8]
 	var reader pulsar.Reader
@@ -62,7 +72,7 @@ func (p *PulsarTrigger) Trigger(ctx context.Context, req TriggerRequest) (result
 		}
 		defer reader.Close()
 	}
-	id, err := p.send(ctx, name, req)
+	id, err := p.send(ctx, name, req, producerSchema(schema))
 	if err != nil || reader == nil {
 		return nil, false, err
 	}
@@ -71,22 +81,30 @@ func (p *PulsarTrigger) Trigger(ctx context.Context, req TriggerRequest) (result
 }
 
 // send publishes the data, unbatched, so that its id names one entry; ctx is the only deadline.
-func (p *PulsarTrigger) send(ctx context.Context, name string, req TriggerRequest) (pulsar.MessageID, error) {
+func (p *PulsarTrigger) send(ctx context.Context, name string, req TriggerRequest, schema pulsar.Schema) (pulsar.MessageID, error) {
 	producer, err := await(ctx, &p.late, func() (pulsar.Producer, error) {
-		return p.client.CreateProducer(pulsar.ProducerOptions{Topic: req.Topic, Name: name, DisableBatching: true, SendTimeout: -1})
+		return p.client.CreateProducer(pulsar.ProducerOptions{Topic: req.Topic, Name: name, DisableBatching: true, SendTimeout: -1, Schema: schema})
 	}, pulsar.Producer.Close)
 	if err != nil && strings.Contains(err.Error(), "IncompatibleSchema") {
-		return nil, failf(http.StatusBadRequest, "Failed to serialize input with error: %v. Please checkif input data conforms with the schema of the input topic.", err)
+		return nil, unfit(err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the input topic %s: %w", req.Topic, err)
 	}
 	defer producer.Close()
 	id, err := producer.Send(ctx, &pulsar.ProducerMessage{Payload: req.Data})
+	if errors.Is(err, pulsar.ErrMessageTooLarge) {
+		return nil, failf(http.StatusRequestEntityTooLarge, "The data has %d bytes, more than a message of the broker may have (maxMessageSize)", len(req.Data))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sending to the input topic %s: %w", req.Topic, err)
 	}
 	return id, nil
+}
+
+// unfit is the answer to data that is no value of the topic's schema; the missing blank is Java's.
+func unfit(err error) error {
+	return failf(http.StatusBadRequest, "Failed to serialize input with error: %v. Please checkif input data conforms with the schema of the input topic.", err)
 }
 
 // waitResult reads until the message that came from the one sent.

@@ -12,15 +12,20 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/functions-worker/functions-worker/internal/broker"
+	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
-type anySubscriptions struct{}
+// topics knows every topic and gives all of them one schema.
+type topics struct{ schema *broker.Schema }
 
-func (anySubscriptions) Subscriptions(context.Context, string) ([]string, error) { return nil, nil }
+func (topics) Subscriptions(context.Context, string) ([]string, error) { return nil, nil }
+
+func (t topics) TopicSchema(context.Context, string) (*broker.Schema, error) { return t.schema, nil }
 
 // upper stands in for a function: it answers in upper case and names the input, after an answer to something else.
 func upper(ctx context.Context, t *testing.T, client pulsar.Client, in, out string) {
@@ -61,7 +66,7 @@ func TestTriggerWithABroker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	upper(ctx, t, client, topic+"-in", topic+"-out")
-	trigger := NewPulsarTrigger(client, anySubscriptions{}, "w1")
+	trigger := NewPulsarTrigger(client, topics{}, "w1")
 	t.Cleanup(trigger.Close)
 	req := TriggerRequest{Function: &pb.FunctionDetails{Tenant: "public", Namespace: "default", Name: "f"}, Topic: topic + "-in", Data: []byte("hello"), OutputTopic: topic + "-out"}
 	var wg sync.WaitGroup
@@ -83,6 +88,12 @@ func TestTriggerWithABroker(t *testing.T) {
 	_, hasOutput, err := trigger.Trigger(ctx, req)
 	require.NoError(t, err)
 	require.False(t, hasOutput)
+	req.Data = make([]byte, 6<<20)
+	_, _, err = trigger.Trigger(ctx, req)
+	var refused *Error
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, http.StatusRequestEntityTooLarge, refused.Status)
+	require.Contains(t, refused.Reason, "6291456 bytes")
 	cancel()
 }
 

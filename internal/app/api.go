@@ -14,7 +14,7 @@ const pulsarVersion = "4.0.8"
 
 func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.Server, error) {
 	cfg := a.cfg
-	codecs := component.Options{ForwardSourceMessageProperty: cfg.ForwardSourceMessageProperty}
+	codecs := component.Options{ForwardSourceMessageProperty: cfg.ForwardSourceMessageProperty, CompiledIn: f.catalog.IsCompiled, CompiledConnector: f.catalog.CompiledConnector}
 	limits := api.Limits{MaxConcurrentRequests: cfg.MaxConcurrentHTTPRequests, MaxConnections: cfg.MaxHTTPServerConnections}
 	if cfg.HTTPRequestsLimitEnabled {
 		limits.RequestsPerSecond = cfg.HTTPRequestsMaxPerSecond
@@ -23,7 +23,7 @@ func (a *App) newAPI(f *files, peers *http.Client, page *metrics.Worker) (*api.S
 	options := api.Options{
 		Cluster: a.node, Instances: a.supervisor, Runtime: a.factory, Broker: a.admin,
 		Store: api.StorePackages(f.store), Cleanups: a.cleanup, Packages: api.OpenPackages(f.fetcher), URLs: f.urls, Catalog: f.catalog,
-		Codecs:  api.Codecs(codecs),
+		Codecs: api.Codecs(codecs), CheckPackage: checkPackage(WASMLimits(cfg), a.podHost()),
 		Trigger: a.trigger, Metrics: page, Peers: peers, Log: a.log.Named("api"),
 		Version: pulsarVersion, FunctionsName: cfg.PulsarFunctionsCluster, PeerTLS: cfg.Computed.TLS,
 		PeerTimeout: cfg.Go.InstanceCallTimeout + 2*time.Second, PackageManagement: cfg.FunctionsWorkerEnablePackageManagement,

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -26,9 +25,11 @@ import (
 	"github.com/functions-worker/functions-worker/internal/cluster"
 	"github.com/functions-worker/functions-worker/internal/cluster/node"
 	"github.com/functions-worker/functions-worker/internal/config"
+	"github.com/functions-worker/functions-worker/internal/instance"
 	"github.com/functions-worker/functions-worker/internal/metrics"
 	"github.com/functions-worker/functions-worker/internal/packages"
-	"github.com/functions-worker/functions-worker/internal/state"
+	"github.com/functions-worker/functions-worker/internal/runtime/kubernetes"
+	"github.com/functions-worker/functions-worker/internal/runtime/process"
 	"github.com/functions-worker/functions-worker/internal/supervisor"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
@@ -42,20 +43,24 @@ type App struct {
 	admin      *broker.Admin
 	node       *node.Node
 	factory    runtime.Factory
+	pods       *kubernetes.Factory // the factory when functions run in Kubernetes
 	cleanup    *cleanup.Service
 	supervisor *supervisor.Supervisor
 	api        *api.Server
 	trigger    *api.PulsarTrigger
-	state      *state.BookKeeper // nil: functions have no state
+	state      stateStore // nil: functions have no state
 	metrics    *metrics.Worker
 	security   *security
 	sweeper    sweeper // nil when the store leaves nothing behind
+	programs   *instance.Programs
+	unload     func(context.Context) // of the programs
+	openState  instance.OpenState    // nil: functions in this process have no state
 	started    time.Time
 	uploads    string // directory of uploads under way
 }
 
 // New makes the parts of a worker; started is when the process began. Nothing is started and no network is used.
-func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err error) {
+func New(cfg *config.Worker, log *zap.Logger, started time.Time, ext Extensions) (_ *App, err error) {
 	if err := Supported(cfg); err != nil {
 		return nil, err
 	}
@@ -87,23 +92,28 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 	if a.node, err = a.newNode(peers, observed); err != nil {
 		return nil, fmt.Errorf("making the cluster node: %w", err)
 	}
-	if a.state, err = NewState(cfg, log.Named("state")); err != nil {
+	if err = a.newState(); err != nil {
+		return nil, err
+	}
+	host, err := NewWASMHost(context.Background(), cfg, log.Named("wasm"))
+	if err != nil {
+		return nil, err
+	}
+	if a.programs, a.unload, err = NewPrograms(host, ext.Functions); err != nil {
 		return nil, err
 	}
 	files, err := a.newFiles(peers)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Computed.Runtime == config.RuntimeKubernetes {
-		a.factory, err = newKubernetesFactory(cfg, log.Named("kubernetes"))
-	} else {
-		a.factory, err = newProcessFactory(cfg, a.security, log.Named("process"))
-	}
-	if err != nil {
+	if a.factory, err = a.newFactory(ext.Runtimes); err != nil {
 		return nil, err
 	}
-	if a.cleanup, err = a.newCleanup(files.store); err != nil {
+	if a.cleanup, err = a.newCleanup(withTokens{files.store, a.pods}); err != nil {
 		return nil, err
+	}
+	if a.pods != nil && cfg.AuthenticationEnabled && cfg.Computed.FunctionAuth == config.FunctionAuthSecret {
+		a.security.podTokens = &podTokens{secrets: a.pods, cleanups: a.cleanup, log: log.Named("credentials")}
 	}
 	a.supervisor, err = supervisor.New(supervisor.Options{
 		Cluster: a.node, Factory: a.factory, Packages: files.fetcher, Cleaner: a.cleanup,
@@ -121,15 +131,6 @@ func New(cfg *config.Worker, log *zap.Logger, started time.Time) (_ *App, err er
 // Supported refuses what the configuration may say but this worker cannot do, instead of doing something else.
 func Supported(cfg *config.Worker) error {
 	switch {
-	case cfg.Computed.Runtime == config.RuntimeKubernetes:
-		if err := supportedKubernetes(cfg); err != nil {
-			return err
-		}
-	case cfg.Computed.Runtime != config.RuntimeProcess:
-		return fmt.Errorf("functionRuntimeFactoryClassName: %s is not available in this worker; "+
-			"set org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory or org.apache.pulsar.functions.runtime.kubernetes.KubernetesRuntimeFactory", cfg.Computed.RuntimeClass)
-	}
-	switch {
 	case cfg.StateStorageServiceURL != "" && cfg.Computed.State != config.StateBookKeeper:
 		return fmt.Errorf("stateStorageProviderImplementation: %s is not available in this worker; leave the key blank and name BookKeeper's table service "+
 			"in stateStorageServiceUrl, or leave that blank for functions without state", cfg.StateStorageProviderImplementation)
@@ -145,18 +146,6 @@ func BrokerConfig(cfg *config.Worker) broker.Config {
 		TrustCertsFile: cfg.Computed.Files.BrokerTrustCerts, UseTLS: cfg.UseTLS,
 		AllowInsecure: cfg.TLSAllowInsecureConnection, HostnameVerification: cfg.TLSEnableHostnameVerification,
 	}
-}
-
-// NewState makes the store of the functions' state, nil when the configuration names none. It uses no network.
-func NewState(cfg *config.Worker, log *zap.Logger) (*state.BookKeeper, error) {
-	if strings.TrimSpace(cfg.StateStorageServiceURL) == "" {
-		return nil, nil
-	}
-	store, err := state.NewBookKeeper(state.Options{URL: cfg.StateStorageServiceURL, Log: log})
-	if err != nil {
-		return nil, fmt.Errorf("stateStorageServiceUrl: %w", err)
-	}
-	return store, nil
 }
 
 func (a *App) newNode(peers *http.Client, observer cluster.Observer) (*node.Node, error) {
@@ -209,10 +198,17 @@ func (a *App) newFiles(peers *http.Client) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
+	networks, err := packages.ParseNetworks(cfg.Go.PackageURLNetworks)
+	if err != nil {
+		return nil, fmt.Errorf("goWorker.packageUrlNetworks: %w", err)
+	}
 	f.catalog = catalog.New(cfg.Computed.Files.ConnectorsDirectory, cfg.Computed.Files.FunctionsDirectory, a.log.Named("catalog"))
+	f.catalog.Compiled(compiledIn(a.programs)...)
+	f.catalog.CompiledConnectors(compiledConnectors(a.programs)...)
 	f.fetcher, err = packages.NewFetcher(packages.FetcherConfig{
-		DownloadDirectory: cfg.Computed.Files.DownloadDirectory, Store: f.store, Service: a.admin, Builtins: f.catalog, URLs: f.urls,
+		DownloadDirectory: cfg.Computed.Files.DownloadDirectory, Store: f.store, Service: a.admin, Builtins: f.catalog, URLs: f.urls, Networks: networks,
 		MaxSize: int64(cfg.Go.MaxPackageSize), Peers: a.peerAddresses, PeerClient: peers, Log: a.log.Named("packages"),
+		Private: cfg.Computed.Runtime != config.RuntimeKubernetes && process.SeparateUsers(cfg.Go.FunctionUser),
 	})
 	return f, err
 }
@@ -252,10 +248,18 @@ func (a *App) close() {
 	if a.trigger != nil {
 		a.trigger.Close()
 	}
+	if a.security != nil {
+		if err := a.security.close(); err != nil {
+			a.log.Warn("the audit log could not be closed", zap.Error(err))
+		}
+	}
 	if a.state != nil {
 		if err := a.state.Close(); err != nil {
 			a.log.Warn("the client of the state store could not be closed", zap.Error(err))
 		}
+	}
+	if a.unload != nil {
+		a.unload(context.Background())
 	}
 	if a.client != nil {
 		a.client.Close()

@@ -53,7 +53,6 @@ func TestSupportedRefusesWhatThisWorkerCannotDo(t *testing.T) {
 		require.NoError(t, Supported(load(t, works)))
 	}
 	tests := map[string]struct{ more, want string }{
-		"thread runtime": {"functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory", "functionRuntimeFactoryClassName"},
 		"metadata state": {"stateStorageServiceUrl: zk:a:2181\nstateStorageProviderImplementation: org.apache.pulsar.functions.instance.state.PulsarMetadataStateStoreProviderImpl", "stateStorageProviderImplementation"},
 		"weak token key": {authenticated("c2VjcmV0", ""), "tokenSecretKey"},
 		"Kerberos":       {strings.ReplaceAll(authenticated(goodKey, ""), "ProviderToken", "ProviderSasl"), "Kerberos"},
@@ -71,10 +70,17 @@ func TestNewState(t *testing.T) {
 	store, err := NewState(load(t, "stateStorageServiceUrl:"), nil)
 	require.NoError(t, err)
 	require.Nil(t, store)
+	_, err = NewState(load(t, "stateStorageServiceUrl:\ngoWorker: {stateStore: bookkeeper}"), nil)
+	require.ErrorContains(t, err, "goWorker.stateStore")
+	for _, off := range []string{"none", "topic"} {
+		store, err = NewState(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1\ngoWorker: {stateStore: "+off+"}"), nil)
+		require.NoError(t, err)
+		require.Nil(t, store, off)
+	}
 	store, err = NewState(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1"), nil)
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
-	_, err = New(load(t, "stateStorageServiceUrl: 'zk://u:secret@127.0.0.1:1'"), zaptest.NewLogger(t), time.Now())
+	_, err = New(load(t, "stateStorageServiceUrl: 'zk://u:secret@127.0.0.1:1'"), zaptest.NewLogger(t), time.Now(), Extensions{})
 	require.ErrorContains(t, err, "stateStorageServiceUrl")
 	require.NotContains(t, err.Error(), "secret")
 }
@@ -82,7 +88,7 @@ func TestNewState(t *testing.T) {
 // TestStopWhileWaitingForTheBroker: a worker whose broker is away ends at once when it is asked to, and leaves nothing behind.
 func TestStopWhileWaitingForTheBroker(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	a, err := New(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1"), zaptest.NewLogger(t), time.Now())
+	a, err := New(load(t, "stateStorageServiceUrl: bk://127.0.0.1:1"), zaptest.NewLogger(t), time.Now(), Extensions{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()

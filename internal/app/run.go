@@ -85,6 +85,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return nil
 	})
 
+	stops.push("ending the sweep of Kubernetes objects", a.startSweep(ctx))
+	stops.push("ending the look at the rights in Kubernetes", a.startTokenCheck(ctx))
+	stops.push("ending the look at the rights in the broker", a.startRightsCheck(ctx))
+
 	stops.push("leaving the cluster", a.node.Leave)
 	if err := a.node.Join(ctx); err != nil {
 		return ended(ctx, fmt.Errorf("joining the cluster: %w", err))

@@ -11,9 +11,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/api"
+	"github.com/functions-worker/functions-worker/internal/auth/audit"
 	"github.com/functions-worker/functions-worker/internal/auth/authn"
 	"github.com/functions-worker/functions-worker/internal/auth/authz"
 	"github.com/functions-worker/functions-worker/internal/auth/funcauth"
+	"github.com/functions-worker/functions-worker/internal/broker"
 	"github.com/functions-worker/functions-worker/internal/config"
 	"github.com/functions-worker/functions-worker/internal/listener"
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -22,10 +24,12 @@ import (
 
 // security is who may call this worker, over what, and what functions may know. Nil parts are switched off.
 type security struct {
-	tls    *listener.TLS
-	authn  *authn.Authenticator
-	authz  *authz.Authorizer
-	tokens *funcauth.Tokens // nil: functions get the worker's own credentials, or none when authentication is off
+	tls       *listener.TLS
+	authn     *authn.Authenticator
+	authz     *authz.Authorizer
+	audit     *audit.Log
+	tokens    *funcauth.Tokens // nil: functions get the worker's own credentials, or none when authentication is off
+	podTokens *podTokens       // nil: tokens are not kept in Kubernetes
 }
 
 func newSecurity(cfg *config.Worker, policies authz.Policies, metrics prometheus.Registerer, log *zap.Logger) (*security, error) {
@@ -37,13 +41,8 @@ func newSecurity(cfg *config.Worker, policies authz.Policies, metrics prometheus
 	if s.authn, err = newAuthenticator(cfg, s.tls, countOutcomes(metrics), log); err != nil {
 		return nil, err
 	}
-	if cfg.AuthorizationEnabled {
-		if s.authz, err = authz.New(authz.Options{
-			Superusers: cfg.SuperUserRoles, ProxyRoles: cfg.ProxyRoles, MultiRoles: cfg.Computed.Authorization == config.AuthorizationMultiRoles,
-			Policies: policies, Timeout: cfg.Computed.AuthorizationTimeout, Keep: cfg.Go.AuthorizationCache,
-		}); err != nil {
-			return nil, err
-		}
+	if s.authz, err = newAuthorizer(cfg, policies); err != nil {
+		return nil, err
 	}
 	if cfg.AuthenticationEnabled && cfg.Computed.FunctionAuth == config.FunctionAuthClearText {
 		directory := filepath.Join(cfg.Computed.Files.TempDirectory, "functions-worker-"+cfg.WorkerID+"-credentials")
@@ -51,7 +50,18 @@ func newSecurity(cfg *config.Worker, policies authz.Policies, metrics prometheus
 			return nil, err
 		}
 	}
+	if s.audit, err = newAudit(cfg, log.Named("audit")); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// close closes the audit log; nothing is answered any more.
+func (s *security) close() error {
+	if s.audit == nil {
+		return nil
+	}
+	return s.audit.Close()
 }
 
 func newTLS(cfg *config.Worker, log *zap.Logger) (*listener.TLS, error) {
@@ -79,7 +89,7 @@ func newAuthenticator(cfg *config.Worker, t *listener.TLS, observe func(authn.Ou
 	if !cfg.AuthenticationEnabled {
 		return nil, nil
 	}
-	o := authn.Options{Properties: cfg.Properties, Path: cfg.Path, Observe: observe, Log: log.Named("authentication")}
+	o := authn.Options{Properties: cfg.Properties, Path: cfg.Path, Observe: observe, Refused: noteRefusal, Log: log.Named("authentication")}
 	for _, m := range cfg.Computed.AuthenticationProviders {
 		o.Methods = append(o.Methods, authn.Method(m))
 	}
@@ -87,6 +97,17 @@ func newAuthenticator(cfg *config.Worker, t *listener.TLS, observe func(authn.Ou
 		o.VerifyClient = t.VerifyClient
 	}
 	return authn.New(o)
+}
+
+// newAuthorizer gives nil where everybody may do everything.
+func newAuthorizer(cfg *config.Worker, policies authz.Policies) (*authz.Authorizer, error) {
+	if !cfg.AuthorizationEnabled {
+		return nil, nil
+	}
+	return authz.New(authz.Options{
+		Superusers: cfg.SuperUserRoles, ProxyRoles: cfg.ProxyRoles, MultiRoles: cfg.Computed.Authorization == config.AuthorizationMultiRoles,
+		Policies: policies, Timeout: cfg.Computed.AuthorizationTimeout, Keep: cfg.Go.AuthorizationCache,
+	})
 }
 
 // countOutcomes counts authentications under the names of the Java worker (security-and-metrics contract, section 6.3).
@@ -107,19 +128,26 @@ func countOutcomes(metrics prometheus.Registerer) func(authn.Outcome) {
 
 // apply gives the API what is switched on; an interface that holds a nil pointer would be switched on too.
 func (s *security) apply(o *api.Options, cfg *config.Worker) {
+	o.Outermost = s.outermost(cfg)
+	if cfg.Computed.LogDetailedAddresses {
+		o.LogAddresses = logAddresses
+	}
 	if s.authn != nil {
 		o.Authenticate = func(context string, next http.Handler) http.Handler {
 			if context == "root" && !cfg.AuthenticateMetricsEndpoint {
 				return next
 			}
-			return s.authn.Wrap(next)
+			return s.authn.Wrap(noteCaller(next))
 		}
 	}
 	if s.authz != nil {
 		o.Authz = authorizer{s.authz}
 	}
-	if s.tokens != nil {
+	switch {
+	case s.tokens != nil:
 		o.AuthData = s.tokens
+	case s.podTokens != nil:
+		o.AuthData = s.podTokens
 	}
 }
 
@@ -131,7 +159,9 @@ func (a authorizer) Authorize(r *http.Request, access api.Access) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	return a.rules.Authorize(r, q)
+	allowed, err := a.rules.Authorize(r, q)
+	audit.From(r.Context()).Asked(describe(q), allowed, err)
+	return allowed, err
 }
 
 func questionOf(access api.Access) (authz.Question, error) {
@@ -143,6 +173,8 @@ func questionOf(access api.Access) (authz.Question, error) {
 		q.Action = authz.Packages
 	case api.RightProduce:
 		q.Action = authz.Produce
+	case api.RightConsume:
+		q.Action = authz.Consume
 	case api.RightComponent:
 		switch access.Kind {
 		case api.Function:
@@ -180,6 +212,28 @@ func (s *security) instanceAuth(cfg *config.Worker) (*process.Auth, func(*pb.Fun
 		}
 		own.Plugin, own.Params = plugin, params
 		return own, nil
+	}
+}
+
+// functionBroker is how functions in this process reach the broker: the same as instances that are processes.
+func (s *security) functionBroker(cfg *config.Worker) (broker.Config, func(*pb.FunctionMetaData, broker.Config) (broker.Config, error)) {
+	towards := broker.Config{ServiceURL: cfg.PulsarServiceURL, WebServiceURL: cfg.PulsarWebServiceURL}
+	auth, _ := s.instanceAuth(cfg)
+	if auth == nil {
+		return towards, nil
+	}
+	towards.UseTLS, towards.AllowInsecure, towards.HostnameVerification = auth.UseTLS, auth.AllowInsecure, auth.HostnameVerification
+	towards.TrustCertsFile, towards.AuthPlugin, towards.AuthParams = auth.TrustCertsFile, auth.Plugin, auth.Params
+	if s.tokens == nil {
+		return towards, nil
+	}
+	return towards, func(meta *pb.FunctionMetaData, towards broker.Config) (broker.Config, error) {
+		plugin, params, workers, err := s.tokens.InProcess(meta)
+		if err != nil || workers {
+			return towards, err
+		}
+		towards.AuthPlugin, towards.AuthParams = plugin, params
+		return towards, nil
 	}
 }
 

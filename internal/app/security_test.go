@@ -27,6 +27,7 @@ func TestQuestionOf(t *testing.T) {
 		{api.Access{Right: api.RightComponent, Kind: api.Sink, Tenant: "t", Namespace: "n"}, authz.Question{Tenant: "t", Namespace: "n", Action: authz.Sinks}},
 		{api.Access{Right: api.RightComponent, Kind: api.Source, Tenant: "t", Namespace: "n"}, authz.Question{Tenant: "t", Namespace: "n", Action: authz.Sources}},
 		{api.Access{Right: api.RightPackages, Tenant: "t", Namespace: "n"}, authz.Question{Tenant: "t", Namespace: "n", Action: authz.Packages}},
+		{api.Access{Right: api.RightConsume, Tenant: "t", Namespace: "n", Topic: "x"}, authz.Question{Tenant: "t", Namespace: "n", Action: authz.Consume, Topic: "x"}},
 		{api.Access{Right: api.RightProduce, Tenant: "t", Namespace: "n", Topic: "x"}, authz.Question{Tenant: "t", Namespace: "n", Action: authz.Produce, Topic: "x"}},
 	} {
 		got, err := questionOf(tc.access)

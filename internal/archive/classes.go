@@ -107,6 +107,24 @@ func (p *Package) Has(className string) bool {
 	return err == nil && p.exists(t) == nil
 }
 
+// Unreadable is why a class that Has denies cannot be read, nil when it is not in the package. The error does not name the class.
+func (p *Package) Unreadable(className string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, err := parseTypeName(className)
+	if err != nil {
+		return nil
+	}
+	err = p.exists(t)
+	if _, missing := errors.AsType[*ClassNotFoundError](err); missing || err == nil {
+		return nil
+	}
+	if plain := errors.Unwrap(err); plain != nil {
+		return plain
+	}
+	return err
+}
+
 // exists is nil when the erased type can be found.
 func (p *Package) exists(t *javaType) error {
 	for t.kind == kindArray {

@@ -3,7 +3,6 @@ package archive
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"go.yaml.in/yaml/v3"
 
@@ -13,13 +12,13 @@ import (
 // Definition is META-INF/services/pulsar-io.yaml: what a NAR says it contains. Unknown members are ignored
 // (contract component-configs 2.6, 9.2).
 type Definition struct {
-	Name              string `yaml:"name"`
-	Description       string `yaml:"description"`
-	SourceClass       string `yaml:"sourceClass"`
-	SinkClass         string `yaml:"sinkClass"`
-	SourceConfigClass string `yaml:"sourceConfigClass"`
-	SinkConfigClass   string `yaml:"sinkConfigClass"`
-	FunctionClass     string `yaml:"functionClass"`
+	Name              string
+	Description       string
+	SourceClass       string
+	SinkClass         string
+	SourceConfigClass string
+	SinkConfigClass   string
+	FunctionClass     string
 }
 
 // ErrNoDefinition says that a package has no META-INF/services/pulsar-io.yaml.
@@ -42,14 +41,53 @@ func (p *Package) Definition() (Definition, error) {
 }
 
 func parseDefinition(data []byte) (Definition, error) {
-	var d *Definition
-	if err := yaml.Unmarshal(data, &d); err != nil && !errors.Is(err, io.EOF) {
+	if len(data) > maxDefinitionSize {
+		return Definition{}, fmt.Errorf("%w: it has %d bytes, more than %d", ErrLimit, len(data), maxDefinitionSize)
+	}
+	// Not into the structure at once: the library compares each key with every other and keeps a complaint for each pair.
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
 		return Definition{}, err
 	}
-	if d == nil {
+	if len(document.Content) == 0 || document.Content[0].ShortTag() == "!!null" {
 		return Definition{}, errors.New("the file is empty")
 	}
-	return *d, nil
+	root := document.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return Definition{}, errors.New("it is no map of keys and values")
+	}
+	var d Definition
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		field := d.field(root.Content[i].Value)
+		if field == nil {
+			continue
+		}
+		if err := root.Content[i+1].Decode(field); err != nil {
+			return Definition{}, fmt.Errorf("%s: %w", root.Content[i].Value, err)
+		}
+	}
+	return d, nil
+}
+
+// field is where a key's value goes, nil for keys that are not looked at; of a key that is written twice the last counts.
+func (d *Definition) field(key string) *string {
+	switch key {
+	case "name":
+		return &d.Name
+	case "description":
+		return &d.Description
+	case "sourceClass":
+		return &d.SourceClass
+	case "sinkClass":
+		return &d.SinkClass
+	case "sourceConfigClass":
+		return &d.SourceConfigClass
+	case "sinkConfigClass":
+		return &d.SinkConfigClass
+	case "functionClass":
+		return &d.FunctionClass
+	}
+	return nil
 }
 
 // DeclaredClass gives the class that the definition names for a component of this kind, empty when it names none.

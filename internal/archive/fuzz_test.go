@@ -92,3 +92,29 @@ func TestLongClassNamesAreRefused(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// FuzzDefinition checks that no pulsar-io.yaml makes its reader panic or grow.
+func FuzzDefinition(f *testing.F) {
+	f.Add([]byte(definitionYAML))
+	f.Add([]byte("name: a\nsourceClass: &x a.B\nsinkClass: *x\n"))
+	f.Add([]byte(strings.Repeat("a:\n", 500)))
+	f.Add([]byte("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nname: [*b,*b,*b,*b,*b,*b,*b]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := parseDefinition(data)
+		if err == nil && len(d.Name)+len(d.Description)+len(d.SinkClass)+len(d.SourceClass) > 100*len(data)+1000 {
+			t.Errorf("%d bytes became a definition of %d", len(data), len(d.Name)+len(d.Description)+len(d.SinkClass)+len(d.SourceClass))
+		}
+	})
+}
+
+// TestKeysTwiceCostNothing: a file full of one key must not cost the square of its size.
+func TestKeysTwiceCostNothing(t *testing.T) {
+	d, err := parseDefinition([]byte("name: a\n" + strings.Repeat("b:\n", 20000) + "name: c\n"))
+	if err != nil || d.Name != "c" {
+		t.Fatalf("got %+v, %v", d, err)
+	}
+	allocated := testing.AllocsPerRun(1, func() { _, _ = parseDefinition([]byte(strings.Repeat("? a\n", 16000))) })
+	if allocated > 20*16000 {
+		t.Errorf("%.0f allocations for 16,000 keys", allocated)
+	}
+}

@@ -15,7 +15,7 @@ const (
 	maxNestedJarSize  = 512 << 20      // inflated size of one nested JAR
 	maxClassSize      = 4 << 20        // one class file
 	maxClassBytes     = 8 << 20        // class files kept parsed for one package
-	maxDefinitionSize = 1 << 20        // pulsar-io.yaml
+	maxDefinitionSize = 64 << 10       // pulsar-io.yaml; a parsed YAML text takes some 300 times its size
 	maxInflateRatio   = 200            // inflated to compressed size, checked above ratioFreeSize
 	ratioFreeSize     = 1 << 20        // small entries may compress as well as they like
 	maxInflatedBytes  = int64(4) << 30 // work done for one package, all reads together

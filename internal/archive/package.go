@@ -43,7 +43,10 @@ type ClassNotFoundError struct{ Name string }
 func (e *ClassNotFoundError) Error() string { return "Cannot resolve type description for " + e.Name }
 
 // Open indexes the JAR or NAR at path. The file must not change before Close. A file that is no zip gives ErrNotZip.
-func Open(path string) (*Package, error) {
+func Open(path string) (*Package, error) { return OpenAs(path, filepath.Base(path)) }
+
+// OpenAs is Open with the name that errors give the package, for files whose own says nothing.
+func OpenAs(path, name string) (*Package, error) {
 	// Opening a pipe would block, and a device has no end.
 	info, err := os.Stat(path)
 	if err != nil {
@@ -56,7 +59,7 @@ func Open(path string) (*Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
-	p, err := openPackage(filepath.Base(path), fileSource{r: f, size: info.Size()})
+	p, err := openPackage(name, fileSource{r: f, size: info.Size()})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

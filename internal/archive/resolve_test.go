@@ -1,7 +1,11 @@
 package archive
 
 import (
+	"archive/zip"
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -305,4 +309,31 @@ func TestPackageAnswersSeveralGoroutines(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// TestUnreadableClasses: a class that is there and damaged is told from one that is not there.
+func TestUnreadableClasses(t *testing.T) {
+	intact, err := Open("testdata/shapes.jar")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, intact.Close()) })
+	class, err := intact.findClass("shapes.Shapes$JavaFn")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "functions123.tmp")
+	var jar bytes.Buffer
+	w := zip.NewWriter(&jar)
+	entry, err := w.Create("shapes/Shapes$JavaFn.class")
+	require.NoError(t, err)
+	_, err = entry.Write(class[:len(class)/2])
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, os.WriteFile(path, jar.Bytes(), 0o600))
+
+	p, err := OpenAs(path, "the package")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	require.False(t, p.Has("shapes.Shapes$JavaFn"))
+	require.EqualError(t, p.Unreadable("shapes.Shapes$JavaFn"), "read class file: class file ends early")
+	require.NoError(t, p.Unreadable("shapes.Shapes$Other"))
+	require.NoError(t, p.Unreadable("java.lang.String"))
+	require.NoError(t, intact.Unreadable("shapes.Shapes$JavaFn"))
 }

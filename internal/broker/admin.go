@@ -51,6 +51,9 @@ func IsNotFound(err error) bool { return hasCode(err, http.StatusNotFound) }
 // IsConflict says whether the broker answered 409: it exists already.
 func IsConflict(err error) bool { return hasCode(err, http.StatusConflict) }
 
+// IsPreconditionFailed says whether the broker answered 412: not as things are, such as with a subscription that is being created.
+func IsPreconditionFailed(err error) bool { return hasCode(err, http.StatusPreconditionFailed) }
+
 // IsUnauthorized says whether the broker refused this worker's credentials or rights (401, 403).
 func IsUnauthorized(err error) bool {
 	return hasCode(err, http.StatusUnauthorized) || hasCode(err, http.StatusForbidden)

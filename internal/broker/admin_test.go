@@ -94,6 +94,48 @@ func TestAdminPaths(t *testing.T) {
 	}
 }
 
+func TestDeletionOfATopicBetweenTwoStates(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answers []int // in turn, the last one again and again
+		calls   int
+		code    int // of the error; 0 for none
+	}{
+		"passes":                      {answers: []int{422, 422, 204}, calls: 3},
+		"the first one got through":   {answers: []int{422, 404}, calls: 2},
+		"never there":                 {answers: []int{404}, calls: 1, code: 404},
+		"does not pass":               {answers: []int{422}, calls: deletionTries, code: 422},
+		"in use is said at once":      {answers: []int{412}, calls: 1, code: 412},
+		"another fault in the middle": {answers: []int{422, 500}, calls: 2, code: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls, unloads := 0, 0
+			admin := fakeBroker(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.RequestURI == "/admin/v2/persistent/t/n/x/unload" {
+					unloads++
+					return
+				}
+				w.WriteHeader(tc.answers[min(calls, len(tc.answers)-1)])
+				calls++
+			})
+			gentle := admin.DeleteTopic(t.Context(), "t/n/x", false)
+			assert.Equal(t, tc.calls, calls)
+			assert.Zero(t, unloads, "without force, whoever has begun to use the topic keeps it")
+			calls = 0
+			err := admin.DeleteTopic(t.Context(), "t/n/x", true)
+			assert.Equal(t, tc.calls, calls)
+			assert.Equal(t, tc.calls-1, unloads, "the topic is unloaded before each repetition")
+			assert.Equal(t, gentle, err)
+			if tc.code == 0 {
+				require.NoError(t, err)
+				return
+			}
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, tc.code, e.Code)
+		})
+	}
+}
+
 func TestAdminTriesAllAddresses(t *testing.T) {
 	calls := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

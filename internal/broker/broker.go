@@ -39,6 +39,9 @@ type Config struct {
 	AllowInsecure bool
 	// HostnameVerification checks the server's name as well as its chain. Off by default, as in Java.
 	HostnameVerification bool
+
+	// MemoryLimit bounds the messages that producers of the client have not sent yet, in bytes; 0: no limit.
+	MemoryLimit int64
 }
 
 const (
@@ -63,7 +66,7 @@ func NewClient(cfg Config, log *zap.Logger) (pulsar.Client, error) {
 		ConnectionTimeout: connectTimeout,
 		OperationTimeout:  operationTimeout,
 		KeepAliveInterval: keepAlive,
-		MemoryLimitBytes:  -1, // zero would mean 64 MiB
+		MemoryLimitBytes:  memoryLimit(cfg),
 		Logger:            newClientLogger(log),
 		MetricsRegisterer: prometheus.NewRegistry(), // the client's own metrics are no part of /metrics
 	}
@@ -80,6 +83,14 @@ func NewClient(cfg Config, log *zap.Logger) (pulsar.Client, error) {
 		return nil, fmt.Errorf("creating the pulsar client for %s: %w", service, err)
 	}
 	return client, nil
+}
+
+// memoryLimit translates "none": zero would mean 64 MiB to the client.
+func memoryLimit(cfg Config) int64 {
+	if cfg.MemoryLimit <= 0 {
+		return -1
+	}
+	return cfg.MemoryLimit
 }
 
 // serviceURL checks a service URL (kind "pulsar" or "http") and applies UseTLS to its scheme.

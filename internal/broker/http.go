@@ -64,17 +64,26 @@ type authTransport struct {
 func (t *authTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if t.creds.method != "" {
 		request = request.Clone(request.Context()) // a round tripper must not change its request
-		request.Header.Set("X-Pulsar-Auth-Method-Name", t.creds.method)
-		if t.creds.authorize != nil {
-			if err := t.creds.authorize(request.Context(), request.Header); err != nil {
-				if request.Body != nil {
-					request.Body.Close()
-				}
-				return nil, fmt.Errorf("credentials of this worker: %w", err)
+		if err := t.creds.sign(request); err != nil {
+			if request.Body != nil {
+				request.Body.Close()
 			}
+			return nil, err
 		}
 	}
 	return t.next.RoundTrip(request)
+}
+
+// sign adds the headers.
+func (c credentials) sign(request *http.Request) error {
+	request.Header.Set("X-Pulsar-Auth-Method-Name", c.method)
+	if c.authorize == nil {
+		return nil
+	}
+	if err := c.authorize(request.Context(), request.Header); err != nil {
+		return fmt.Errorf("credentials of this worker: %w", err)
+	}
+	return nil
 }
 
 // CloseIdleConnections lets http.Client close the connections of the transport below.
@@ -125,4 +134,32 @@ func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
 	}
 	_, err := state.PeerCertificates[0].Verify(options)
 	return err
+}
+
+// Sign puts the credentials of cfg into a request the way they would have reached a server: as headers, or as the certificate of the
+// client in request.TLS. False: cfg has none.
+func Sign(cfg Config, request *http.Request) (bool, error) {
+	creds, err := newCredentials(cfg)
+	if err != nil || creds.method == "" {
+		return false, err
+	}
+	if err := creds.sign(request); err != nil {
+		return false, err
+	}
+	if creds.certificate == nil {
+		return true, nil
+	}
+	pair, err := creds.certificate()
+	if err != nil {
+		return false, err
+	}
+	request.TLS = &tls.ConnectionState{}
+	for _, der := range pair.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return false, fmt.Errorf("credentials of this worker: the client certificate: %w", err)
+		}
+		request.TLS.PeerCertificates = append(request.TLS.PeerCertificates, cert)
+	}
+	return true, nil
 }

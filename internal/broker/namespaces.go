@@ -58,6 +58,12 @@ func (a *Admin) Clusters(ctx context.Context) ([]string, error) {
 	return clusters, err
 }
 
+// ActAsSuperuser does something that only superusers of the broker may do, and changes nothing: it lists the tenants.
+func (a *Admin) ActAsSuperuser(ctx context.Context) error {
+	var tenants []string
+	return a.call(ctx, "listing tenants", http.MethodGet, "/admin/v2/tenants", nil, &tenants)
+}
+
 // InternalConfiguration reads the broker's metadata addresses.
 func (a *Admin) InternalConfiguration(ctx context.Context) (*InternalConfiguration, error) {
 	var conf InternalConfiguration

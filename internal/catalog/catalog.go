@@ -43,6 +43,8 @@ type Catalog struct {
 	connectorsDirectory, functionsDirectory string
 	log                                     *zap.Logger
 	connectors, functions                   atomic.Pointer[shelf]
+	compiledIn                              map[string]FunctionDefinition
+	compiledConnectors                      map[string]CompiledConnector
 }
 
 // shelf is the result of one scan.
@@ -51,6 +53,30 @@ type shelf map[string]item
 type item struct {
 	file       string
 	definition archive.Definition
+}
+
+// Compiled makes functions that are compiled into the worker part of the list. They go before archives of the same name,
+// and have no file. To be called before the catalog is used.
+func (c *Catalog) Compiled(functions ...FunctionDefinition) {
+	c.compiledIn = byName(c, "function", *c.functions.Load(), functions, func(f FunctionDefinition) string { return f.Name })
+}
+
+// byName is what is compiled in, by name. It says which archives are hidden by it.
+func byName[D any](c *Catalog, kind string, archives shelf, compiled []D, name func(D) string) map[string]D {
+	all := make(map[string]D, len(compiled))
+	for _, d := range compiled {
+		all[name(d)] = d
+		if found, ok := archives[name(d)]; ok {
+			c.log.Warn("a compiled-in "+kind+" has the name of an archive; the compiled-in one counts", zap.String("name", name(d)), zap.String("archive", found.file))
+		}
+	}
+	return all
+}
+
+// IsCompiled says whether a built-in function is compiled into the worker.
+func (c *Catalog) IsCompiled(name string) bool {
+	_, ok := c.compiledIn[name]
+	return ok
 }
 
 // New scans both directories. One that cannot be read is logged and counts as empty until a reload succeeds.
@@ -151,8 +177,14 @@ func readDefinition(file string) (archive.Definition, error) {
 // Connectors lists the connectors by name.
 func (c *Catalog) Connectors() []ConnectorDefinition {
 	items := *c.connectors.Load()
-	list := make([]ConnectorDefinition, 0, len(items))
+	list := make([]ConnectorDefinition, 0, len(items)+len(c.compiledConnectors))
+	for _, name := range slices.Sorted(maps.Keys(c.compiledConnectors)) {
+		list = append(list, c.compiledConnectors[name].ConnectorDefinition)
+	}
 	for _, name := range slices.Sorted(maps.Keys(items)) {
+		if _, hidden := c.compiledConnectors[name]; hidden {
+			continue
+		}
 		d := items[name].definition
 		list = append(list, ConnectorDefinition{Name: name, Description: text(d.Description), SourceClass: text(d.SourceClass),
 			SinkClass: text(d.SinkClass), SourceConfigClass: text(d.SourceConfigClass), SinkConfigClass: text(d.SinkConfigClass)})
@@ -163,8 +195,14 @@ func (c *Catalog) Connectors() []ConnectorDefinition {
 // Functions lists the functions by name.
 func (c *Catalog) Functions() []FunctionDefinition {
 	items := *c.functions.Load()
-	list := make([]FunctionDefinition, 0, len(items))
+	list := make([]FunctionDefinition, 0, len(items)+len(c.compiledIn))
+	for _, name := range slices.Sorted(maps.Keys(c.compiledIn)) {
+		list = append(list, c.compiledIn[name])
+	}
 	for _, name := range slices.Sorted(maps.Keys(items)) {
+		if c.IsCompiled(name) {
+			continue
+		}
 		d := items[name].definition
 		list = append(list, FunctionDefinition{Name: name, Description: text(d.Description), FunctionClass: text(d.FunctionClass)})
 	}
@@ -178,14 +216,20 @@ func text(s string) *string {
 	return &s
 }
 
-// ConnectorFile is the archive of a connector, an absolute path.
+// ConnectorFile is the archive of a connector, an absolute path; "" for one that is compiled into the worker.
 func (c *Catalog) ConnectorFile(name string) (path string, ok bool) {
+	if _, ok := c.compiledConnectors[name]; ok {
+		return "", true
+	}
 	found, ok := (*c.connectors.Load())[name]
 	return found.file, ok
 }
 
-// FunctionFile is the archive of a function, an absolute path.
+// FunctionFile is the archive of a function, an absolute path; "" for one that is compiled into the worker.
 func (c *Catalog) FunctionFile(name string) (path string, ok bool) {
+	if c.IsCompiled(name) {
+		return "", true
+	}
 	found, ok := (*c.functions.Load())[name]
 	return found.file, ok
 }
@@ -193,6 +237,13 @@ func (c *Catalog) FunctionFile(name string) (path string, ok bool) {
 // ConfigFields describes the class that configures a connector as a source or as a sink; false when there is no such
 // connector or it names no such class.
 func (c *Catalog) ConfigFields(source bool, name string) ([]archive.ConfigField, bool, error) {
+	if compiled, ok := c.compiledConnectors[name]; ok {
+		fields := compiled.SinkFields
+		if source {
+			fields = compiled.SourceFields
+		}
+		return fields, fields != nil, nil
+	}
 	found, ok := (*c.connectors.Load())[name]
 	class := found.definition.SinkConfigClass
 	if source {

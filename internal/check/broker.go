@@ -75,6 +75,12 @@ func checkRights(ctx context.Context, w *config.Worker, p Probes) []Finding {
 		return []Finding{fail("brokerClientAuthenticationPlugin", "give credentials that the broker accepts (brokerClientAuthentication… keys)", "the broker's clusters cannot be listed: %v", err)}
 	}
 	findings := []Finding{judgeCluster(w.PulsarFunctionsCluster, clusters)}
+	if w.AuthorizationEnabled {
+		if err := p.Admin.ActAsSuperuser(ctx); err != nil {
+			findings = append(findings, fail("authorizationEnabled", "name the worker's role in superUserRoles of the brokers",
+				"the worker asks the broker for the rights of callers, which only a superuser may do: %v", err))
+		}
+	}
 	tenant, _, _ := strings.Cut(w.PulsarFunctionsNamespace, "/")
 	const key = "pulsarFunctionsNamespace"
 	exists, err := p.Admin.TenantExists(ctx, tenant)
@@ -96,6 +102,17 @@ func checkRights(ctx context.Context, w *config.Worker, p Probes) []Finding {
 		return append(findings, fail(key, "give the worker's role the rights produce and consume on the namespace", "the topics of %s cannot be listed: %v", w.PulsarFunctionsNamespace, err))
 	}
 	return append(findings, judgeTopics(w, topics))
+}
+
+func checkOwnRole(ctx context.Context, w *config.Worker, p Probes) []Finding {
+	const key = "superUserRoles"
+	if p.OwnRole == nil || !w.AuthenticationEnabled || !w.AuthorizationEnabled {
+		return nil
+	}
+	if err := p.OwnRole(ctx); err != nil {
+		return []Finding{fail(key, "give all workers the same superUserRoles, with the workers' role among them", "other workers of the cluster would refuse what this one forwards to them: %v", err)}
+	}
+	return []Finding{ok(key, "the worker's own role is among them")}
 }
 
 // unreachable says that nobody answered at one of the broker's addresses: checkBrokerWeb reports that. Another address may

@@ -77,6 +77,8 @@ func (r Result) Write(out io.Writer) error {
 // Admin is what is asked of the broker's admin interface, with the worker's credentials.
 type Admin interface {
 	Clusters(ctx context.Context) ([]string, error)
+	// ActAsSuperuser fails when the worker's role is no superuser of the broker.
+	ActAsSuperuser(ctx context.Context) error
 	TenantExists(ctx context.Context, tenant string) (bool, error)
 	Namespaces(ctx context.Context, tenant string) ([]string, error)
 	Topics(ctx context.Context, namespace string) ([]string, error)
@@ -90,17 +92,23 @@ type Probes struct {
 	Connect func(ctx context.Context) error
 	// Packages asks the broker's packages service, when it is the package store.
 	Packages func(ctx context.Context) error
+	// Kubernetes asks the API server which rights are missing, when functions run there, and says how many were asked for.
+	Kubernetes func(ctx context.Context) (missing []Right, asked int, err error)
+	// OwnRole asks what other workers with this configuration would say to this worker's credentials.
+	OwnRole func(ctx context.Context) error
 	// State asks the table service that keeps the state of functions, when one is configured.
 	State func(ctx context.Context) error
 
-	Run      func(ctx context.Context, name string, args ...string) (output string, err error)
-	FindFile func(name string) (string, error) // a program in PATH
-	Get      func(ctx context.Context, url string) (Answer, error)
-	Dial     func(ctx context.Context, address string) error
-	Listen   func(address string) error // whether the address is free
-	Resolve  func(ctx context.Context, host string) error
-	Now      func() time.Time
-	Timeout  time.Duration // of one check; 20 s when 0
+	Run func(ctx context.Context, name string, args ...string) (output string, err error)
+	// AsFunction runs a program as the user of functions; nil when they have none of their own.
+	AsFunction func(ctx context.Context, name string, args ...string) (output string, err error)
+	FindFile   func(name string) (string, error) // a program in PATH
+	Get        func(ctx context.Context, url string) (Answer, error)
+	Dial       func(ctx context.Context, address string) error
+	Listen     func(address string) error // whether the address is free
+	Resolve    func(ctx context.Context, host string) error
+	Now        func() time.Time
+	Timeout    time.Duration // of one check; 20 s when 0
 }
 
 // Answer is what matters of an HTTP answer.
@@ -116,8 +124,8 @@ func Run(ctx context.Context, w *config.Worker, report config.Report, p Probes) 
 	if p.Timeout <= 0 {
 		p.Timeout = 20 * time.Second
 	}
-	steps := []step{checkIdentity, checkPorts, checkTLS, checkSecretFiles, checkDirectories, checkJava, checkPython,
-		checkBrokerWeb, checkRights, checkBrokerBinary, checkPackages, checkState}
+	steps := []step{checkIdentity, checkPorts, checkTLS, checkSecretFiles, checkDirectories, checkJava, checkPython, checkFunctionUser,
+		checkBrokerWeb, checkRights, checkOwnRole, checkBrokerBinary, checkPackages, checkState, checkKubernetes}
 	results := make([][]Finding, len(steps))
 	var group sync.WaitGroup
 	for i, s := range steps {

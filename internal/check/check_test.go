@@ -49,7 +49,10 @@ type fakeAdmin struct {
 	clusters, namespaces, topics []string
 	tenant                       bool
 	err                          error
+	superuser                    error
 }
+
+func (f fakeAdmin) ActAsSuperuser(context.Context) error { return f.superuser }
 
 func (f fakeAdmin) Clusters(context.Context) ([]string, error)           { return f.clusters, f.err }
 func (f fakeAdmin) TenantExists(context.Context, string) (bool, error)   { return f.tenant, nil }
@@ -280,4 +283,25 @@ func TestRealPrograms(t *testing.T) {
 	require.NoError(t, result.Write(&out))
 	require.Zero(t, result.ExitStatus(), out.String())
 	t.Log("\n" + out.String())
+}
+
+// TestRightsOfTheWorker: with authorization the worker's role must be a superuser of the broker.
+func TestRightsOfTheWorker(t *testing.T) {
+	admin := fakeAdmin{clusters: []string{"standalone"}, tenant: true, namespaces: []string{"public/functions"}, superuser: errors.New("401")}
+	w := &config.Worker{}
+	w.AuthorizationEnabled, w.PulsarFunctionsCluster, w.PulsarFunctionsNamespace = true, "standalone", "public/functions"
+	statuses := func() (failed []Finding) {
+		for _, f := range checkRights(t.Context(), w, Probes{Admin: admin}) {
+			if f.Severity == Fail {
+				failed = append(failed, f)
+			}
+		}
+		return failed
+	}
+	failed := statuses()
+	require.Len(t, failed, 1)
+	require.Contains(t, failed[0].What, "only a superuser may do: 401")
+	require.Equal(t, "name the worker's role in superUserRoles of the brokers", failed[0].Remedy)
+	w.AuthorizationEnabled = false
+	require.Empty(t, statuses())
 }

@@ -11,15 +11,21 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/functions-worker/functions-worker/internal/config"
+	"github.com/functions-worker/functions-worker/internal/runtime/process"
 )
 
 // System are probes that look at this machine and at the network.
 func System(w *config.Worker) Probes {
 	return Probes{
-		Run: runProgram, FindFile: exec.LookPath, Get: getter(w), Dial: dial, Listen: listen, Now: time.Now,
+		AsFunction: asFunction(w.Go.FunctionUser),
+		Run: func(ctx context.Context, name string, args ...string) (string, error) {
+			return runProgram(exec.CommandContext(ctx, name, args...))
+		},
+		FindFile: exec.LookPath, Get: getter(w), Dial: dial, Listen: listen, Now: time.Now,
 		Resolve: func(ctx context.Context, host string) error {
 			_, err := net.DefaultResolver.LookupHost(ctx, host)
 			return err
@@ -39,9 +45,25 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func runProgram(ctx context.Context, name string, args ...string) (string, error) {
+// asFunction is nil when functions run as the worker's own user.
+func asFunction(user string) func(ctx context.Context, name string, args ...string) (string, error) {
+	if user == "" {
+		return nil
+	}
+	return func(ctx context.Context, name string, args ...string) (string, error) {
+		uid, gid, err := process.FunctionUser(user)
+		if err != nil {
+			return "", err
+		}
+		command := exec.CommandContext(ctx, name, args...)
+		command.Dir = "/"
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+		return runProgram(command)
+	}
+}
+
+func runProgram(command *exec.Cmd) (string, error) {
 	out := &boundedBuffer{limit: 16 << 10}
-	command := exec.CommandContext(ctx, name, args...)
 	command.Stdout, command.Stderr = out, out
 	// A grandchild that keeps the pipe open must not hold the check up.
 	command.WaitDelay = time.Second

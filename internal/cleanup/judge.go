@@ -55,6 +55,7 @@ func newWorld(functions, assigned []*pb.FunctionMetaData) *world {
 func note(used map[string]bool, meta *pb.FunctionMetaData) {
 	used[meta.GetPackageLocation().GetPackagePath()] = true
 	used[meta.GetTransformFunctionPackageLocation().GetPackagePath()] = true
+	used[identityOf(credentialKey(meta))] = true
 }
 
 func (w *world) noteUse(d *pb.FunctionDetails) {
@@ -114,6 +115,7 @@ func (w *world) judgeLeftover(e Entry, l Leftover, seen, age time.Duration) (ver
 
 // judgePackage decides about a package.
 func (w *world) judgePackage(e Entry, key string, seen time.Duration) (verdict, string) {
+	key = identityOf(key)
 	switch {
 	case seen < e.settle():
 		return wait, "a change that uses it may be under way"

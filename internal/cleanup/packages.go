@@ -1,6 +1,7 @@
 package cleanup
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -14,6 +15,9 @@ const transformSuffix = "__sink-function"
 // section 9.3).
 func storedPackages(meta *pb.FunctionMetaData) []string {
 	var keys []string
+	if key := credentialKey(meta); key != "" {
+		keys = append(keys, key)
+	}
 	for _, loc := range []*pb.PackageLocationMetaData{meta.GetPackageLocation(), meta.GetTransformFunctionPackageLocation()} {
 		path, file := loc.GetPackagePath(), loc.GetOriginalFileName()
 		switch {
@@ -53,9 +57,47 @@ func supersededPackages(old, now *pb.FunctionMetaData) []string {
 	note(used, now)
 	var keys []string
 	for _, key := range storedPackages(old) {
-		if !used[key] {
+		if !used[identityOf(key)] {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// credentialScheme begins the keys of credentials that are kept in Kubernetes; they are removed like packages.
+const credentialScheme = "credential:"
+
+// credentialID is how a Secret is named in the metadata (Kubernetes contract, section 8.3). Whatever else lies there, such as
+// a token in clear, must not get into an entry.
+var credentialID = regexp.MustCompile(`^[a-z0-9]{5}$`)
+
+// CredentialKey is the key of the credentials of a function with these customRuntimeOptions, which say in which Kubernetes
+// namespace they are; "" when there are none.
+func CredentialKey(spec *pb.FunctionAuthenticationSpec, customRuntimeOptions string) string {
+	if !credentialID.Match(spec.GetData()) {
+		return ""
+	}
+	return credentialScheme + string(spec.GetData()) + ":" + customRuntimeOptions
+}
+
+// ParseCredentialKey takes a key of CredentialKey apart.
+func ParseCredentialKey(key string) (id, customRuntimeOptions string, ok bool) {
+	rest, ok := strings.CutPrefix(key, credentialScheme)
+	if !ok {
+		return "", "", false
+	}
+	id, customRuntimeOptions, _ = strings.Cut(rest, ":")
+	return id, customRuntimeOptions, true
+}
+
+// identityOf is what makes two keys name the same thing: the options of a function may change without its credentials.
+func identityOf(key string) string {
+	if id, _, ok := ParseCredentialKey(key); ok {
+		return credentialScheme + id
+	}
+	return key
+}
+
+func credentialKey(meta *pb.FunctionMetaData) string {
+	return CredentialKey(meta.GetFunctionAuthSpec(), meta.GetFunctionDetails().GetCustomRuntimeOptions())
 }

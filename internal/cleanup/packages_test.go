@@ -45,3 +45,31 @@ func TestSupersededPackages(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, supersededPackages(of("a", "b"), of("c", "")))
 	require.Empty(t, supersededPackages(of("", ""), of("c", "")))
 }
+
+// TestCredentialsAreCleanedUpLikePackages: only ids of Secrets are keys, and other options of a function are no other Secret.
+func TestCredentialsAreCleanedUpLikePackages(t *testing.T) {
+	of := func(data, options string) *pb.FunctionMetaData {
+		return &pb.FunctionMetaData{FunctionDetails: &pb.FunctionDetails{Tenant: "t", Namespace: "n", Name: "f", CustomRuntimeOptions: options},
+			FunctionAuthSpec: &pb.FunctionAuthenticationSpec{Data: []byte(data)}}
+	}
+	const options = `{"jobNamespace":"a:b"}`
+	require.Empty(t, storedPackages(of("", "")))
+	require.Empty(t, storedPackages(of("eyJhbGciOiJIUzI1NiJ9.e30.x", "")), "a token must not get into an entry")
+	keys := storedPackages(of("ab1cd", options))
+	require.Len(t, keys, 1)
+	id, got, ok := ParseCredentialKey(keys[0])
+	require.True(t, ok)
+	require.Equal(t, "ab1cd", id)
+	require.Equal(t, options, got)
+	require.Empty(t, supersededPackages(of("ab1cd", options), of("ab1cd", "")))
+	require.Equal(t, keys, supersededPackages(of("ab1cd", options), of("ab2cd", options)))
+
+	used := newWorld([]*pb.FunctionMetaData{of("ab1cd", "")}, nil)
+	entry := Uploaded("t/n/f", keys[0])
+	verdict, _ := used.judgePackage(entry, keys[0], 2*uploadSettle)
+	require.Equal(t, keep, verdict)
+	verdict, _ = newWorld(nil, nil).judgePackage(entry, keys[0], 2*uploadSettle)
+	require.Equal(t, remove, verdict)
+	verdict, _ = newWorld(nil, nil).judgePackage(entry, keys[0], 0)
+	require.Equal(t, wait, verdict, "its registration may be under way")
+}

@@ -44,8 +44,8 @@ func (c *FunctionConfig) checkTopics() error {
 			return javaError("%s topic %s is invalid", t.what, name)
 		}
 	}
-	if c.Parallelism != nil && *c.Parallelism <= 0 {
-		return javaError("Function parallelism must be a positive number")
+	if err := checkParallelism(Function, c.Parallelism); err != nil {
+		return err
 	}
 	if c.Output != nil && slices.Contains(inputs, *c.Output) {
 		return javaError("Output topic %s is also being used as an input topic (topics must be one or the other)", *c.Output)

@@ -36,6 +36,12 @@ type WindowClasses interface {
 	WindowFunctionTypes(className string) (in, out string, err error)
 }
 
+// UnreadableClasses is implemented by Classes that can tell a class that is not there from one that cannot be read.
+type UnreadableClasses interface {
+	// Unreadable is why a class that Has denies cannot be read, nil when it is not there.
+	Unreadable(className string) error
+}
+
 // ConstructorClasses is implemented by Classes that can tell whether a class can be built from one java.util.Map.
 type ConstructorClasses interface {
 	HasMapConstructor(className string) (bool, error)

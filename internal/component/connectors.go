@@ -1,5 +1,7 @@
 package component
 
+import "github.com/functions-worker/functions-worker/internal/pb"
+
 // The interfaces of connectors, and the record that a sink's transform function must give.
 const (
 	ioSource      = "org.apache.pulsar.io.core.Source"
@@ -133,10 +135,23 @@ func checkScale(kind Kind, logTopic *string, parallelism *int32, r *Resources) e
 	if name := text(logTopic); name != "" && !validTopic(name) {
 		return javaError("LogTopic topic %s is invalid", name)
 	}
-	if parallelism != nil && *parallelism <= 0 {
-		return javaError("%s parallelism must be a positive number", kind)
+	if err := checkParallelism(kind, parallelism); err != nil {
+		return err
 	}
 	return r.check()
+}
+
+// checkParallelism refuses more instances than workers deal with, too.
+func checkParallelism(kind Kind, parallelism *int32) error {
+	switch {
+	case parallelism == nil:
+		return nil
+	case *parallelism <= 0:
+		return javaError("%s parallelism must be a positive number", kind)
+	case *parallelism > pb.MaxParallelism:
+		return javaError("%s parallelism must be at most %d", kind, pb.MaxParallelism)
+	}
+	return nil
 }
 
 // connectorClassName is the class that the config names, also an empty one; without any, the one that the

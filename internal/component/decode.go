@@ -10,21 +10,25 @@ import (
 	"strings"
 )
 
-// decodeConfig reads a config's text into the struct dst points to, as Jackson does for the Java worker:
-// names are exact, texts are read as numbers and the other way round, fractions are cut for integers. Unlike
-// there, properties that are not known are ignored (contract component-configs.md, 1).
-func decodeConfig(what string, data []byte, dst any) error {
+// DecodeJSON reads a text into the struct dst points to, as Jackson does for the Java worker: names are exact, texts are
+// read as numbers and the other way round, fractions are cut for integers. Unlike there, properties that are not known are
+// ignored (contract component-configs.md, 1). what begins the texts of errors, all of which are about the text.
+func DecodeJSON(what string, data []byte, dst any) error {
 	v, err := parseJSON(data)
 	if err != nil {
-		return fmt.Errorf("%s config is not valid JSON: %w", what, err)
+		return fmt.Errorf("%s is not valid JSON: %w", what, err)
 	}
 	if v == nil {
-		return fmt.Errorf("%s config is not provided", what)
+		return fmt.Errorf("%s is not provided", what)
 	}
 	if err := decodeValue(v, reflect.ValueOf(dst).Elem()); err != nil {
-		return fmt.Errorf("%s config cannot be read: %w", what, err)
+		return fmt.Errorf("%s cannot be read: %w", what, err)
 	}
 	return nil
+}
+
+func decodeConfig(what string, data []byte, dst any) error {
+	return DecodeJSON(what+" config", data, dst)
 }
 
 // notProvided says whether a config's text counts as absent.

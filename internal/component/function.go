@@ -63,6 +63,9 @@ func (o Options) Infer(c *FunctionConfig) {
 	} else if c.ForwardSourceMessageProperty == nil && c.stored.details == nil {
 		c.ForwardSourceMessageProperty = ptr(true)
 	}
+	if _, ok := o.compiledIn(c.Go); ok && c.Jar == nil {
+		c.Jar, c.Go = c.Go, nil
+	}
 	switch {
 	case c.Jar != nil:
 		c.Runtime = Java
@@ -86,6 +89,15 @@ func (o Options) FunctionDetails(cfg *FunctionConfig, classes Classes) (*pb.Func
 	c := *cfg
 	o.Infer(&c)
 	types := functionTypes{className: c.ClassName}
+	if name, ok := o.compiledIn(c.Jar); ok {
+		if err := c.checkCommon(); err != nil {
+			return nil, err
+		}
+		if blank(text(c.ClassName)) {
+			types.className = &name // what status and stats show; nothing is loaded by it
+		}
+		return c.details(types)
+	}
 	if c.Runtime == Java {
 		if classes == nil {
 			return nil, javaError("Function package is not provided")

@@ -74,9 +74,19 @@ func declaredClass(classes Classes, kind Kind) (name string, ok bool, err error)
 	return "", false, nil
 }
 
+// missingClass is the Java worker's text for a class that is not there, or what is wrong with the one that is.
+func missingClass(kind Kind, name string, classes Classes, format string) error {
+	if could, ok := classes.(UnreadableClasses); ok {
+		if err := could.Unreadable(name); err != nil {
+			return javaError("%s class %s of the package cannot be read: %v", kind, name, err)
+		}
+	}
+	return javaError(format, name)
+}
+
 func checkFunctionClass(name string, classes Classes) error {
 	if !classes.Has(name) {
-		return javaError("Function class %s must be in class path", name)
+		return missingClass(Function, name, classes, "Function class %s must be in class path")
 	}
 	for _, iface := range []string{apiFunction, javaFunction, apiWindowFunction} {
 		ok, err := classes.Implements(name, iface)

@@ -12,6 +12,20 @@ type Options struct {
 	// ForwardSourceMessageProperty is the worker setting forwardSourceMessageProperty (default true): whether
 	// functions copy the properties of a message to its result unless they say otherwise.
 	ForwardSourceMessageProperty bool
+	// CompiledIn says whether a built-in function is compiled into the worker: such a function has no Java classes, and
+	// is submitted as a jar of the form builtin://name. nil: none is.
+	CompiledIn func(name string) bool
+	// CompiledConnector says whether a built-in connector is compiled into the worker, and whether as a source and as a sink.
+	// nil: none is.
+	CompiledConnector func(name string) (source, sink, ok bool)
+}
+
+// compiledIn is the name of the compiled-in function that a package names.
+func (o Options) compiledIn(pkg *string) (name string, ok bool) {
+	if name, ok = BuiltinName(pkg); !ok || o.CompiledIn == nil {
+		return "", false
+	}
+	return name, o.CompiledIn(name)
 }
 
 // Java classes that the stored details name.

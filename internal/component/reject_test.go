@@ -55,6 +55,7 @@ func TestFunctionsAreRefusedInTheJavaWorkersWords(t *testing.T) {
 		{"bad log topic", m{"logTopic": "a/b"}, "LogTopic topic a/b is invalid"},
 		{"bad dead letter topic", m{"deadLetterTopic": "a/b"}, "DeadLetter topic a/b is invalid"},
 		{"parallelism", m{"parallelism": 0}, "Function parallelism must be a positive number"},
+		{"too many", m{"parallelism": 100_001}, "Function parallelism must be at most 100000"},
 		{"output is input", m{"output": "in"}, "Output topic in is also being used as an input topic (topics must be one or the other)"},
 		{"window without length", window(m{}), "Window length is not specified"},
 		{"window with two lengths", window(m{"windowLengthCount": 1, "windowLengthDurationMs": 1}), "Window length for time and count are set! Please set one or the other."},

@@ -24,6 +24,9 @@ type sinkTypes struct {
 // have a transform function that its config cannot name (one from a URL) keeps it when transform is nil.
 // The texts of the errors are the Java worker's; all of them mean that the request was bad.
 func (o Options) SinkDetails(cfg *SinkConfig, classes, transform Classes) (*pb.FunctionDetails, error) {
+	if o.IsCompiledConnector(cfg.Archive) {
+		return o.compiledSink(cfg)
+	}
 	if classes == nil {
 		return nil, javaError("Sink package is not provided")
 	}
@@ -50,23 +53,8 @@ func (c *SinkConfig) inputTopics() []string {
 // check are the checks of a sink, in the Java worker's order (4.1).
 func (c *SinkConfig) check(classes, transform Classes) (sinkTypes, error) {
 	var none sinkTypes
-	if err := checkNamed(Sink, c.Tenant, c.Namespace, c.Name); err != nil {
+	if err := c.checkCommon(); err != nil {
 		return none, err
-	}
-	inputs := c.inputTopics()
-	if len(inputs) == 0 {
-		return none, javaError("Must specify at least one topic of input via topicToSerdeClassName, topicsPattern, topicToSchemaType or inputSpecs")
-	}
-	for _, topic := range inputs {
-		if !validTopic(topic) {
-			return none, javaError("Input topic %s is invalid", topic)
-		}
-	}
-	if err := checkScale(Sink, c.LogTopic, c.Parallelism, c.Resources); err != nil {
-		return none, err
-	}
-	if c.TimeoutMs != nil && *c.TimeoutMs < 0 {
-		return none, javaError("Sink timeout must be a positive number")
 	}
 	types, err := c.resolve(classes, transform)
 	if err != nil {
@@ -81,6 +69,29 @@ func (c *SinkConfig) check(classes, transform Classes) (sinkTypes, error) {
 	return types, checkOrdering(c.RetainOrdering, c.RetainKeyOrdering, c.ProcessingGuarantees)
 }
 
+// checkCommon are the checks that come before those of classes.
+func (c *SinkConfig) checkCommon() error {
+	if err := checkNamed(Sink, c.Tenant, c.Namespace, c.Name); err != nil {
+		return err
+	}
+	inputs := c.inputTopics()
+	if len(inputs) == 0 {
+		return javaError("Must specify at least one topic of input via topicToSerdeClassName, topicsPattern, topicToSchemaType or inputSpecs")
+	}
+	for _, topic := range inputs {
+		if !validTopic(topic) {
+			return javaError("Input topic %s is invalid", topic)
+		}
+	}
+	if err := checkScale(Sink, c.LogTopic, c.Parallelism, c.Resources); err != nil {
+		return err
+	}
+	if c.TimeoutMs != nil && *c.TimeoutMs < 0 {
+		return javaError("Sink timeout must be a positive number")
+	}
+	return nil
+}
+
 // resolve finds the sink's class and type: the type is the transform function's input when there is one.
 func (c *SinkConfig) resolve(classes, transform Classes) (sinkTypes, error) {
 	var types sinkTypes
@@ -89,7 +100,7 @@ func (c *SinkConfig) resolve(classes, transform Classes) (sinkTypes, error) {
 		return types, err
 	}
 	if !classes.Has(types.className) {
-		return types, javaError("Sink class %s not found", types.className)
+		return types, missingClass(Sink, types.className, classes, "Sink class %s not found")
 	}
 	types.function = text(c.TransformFunctionClassName)
 	switch stored := c.stored.details; {
@@ -129,7 +140,7 @@ func (c *SinkConfig) resolveTransform(types *sinkTypes, transform Classes) error
 		types.function = name
 	}
 	if !transform.Has(types.function) {
-		return javaError("Function class %s not found", types.function)
+		return missingClass(Function, types.function, transform, "Function class %s not found")
 	}
 	in, _, kind, err := transform.FunctionTypes(types.function)
 	if err != nil {

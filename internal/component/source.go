@@ -18,6 +18,9 @@ const (
 // SourceDetails validates a source config and converts it to what the cluster stores. classes is the view of
 // its package. The texts of the errors are the Java worker's; all of them mean that the request was bad.
 func (o Options) SourceDetails(cfg *SourceConfig, classes Classes) (*pb.FunctionDetails, error) {
+	if o.IsCompiledConnector(cfg.Archive) {
+		return o.compiledSource(cfg)
+	}
 	if classes == nil {
 		return nil, javaError("Source package is not provided")
 	}
@@ -30,13 +33,7 @@ func (o Options) SourceDetails(cfg *SourceConfig, classes Classes) (*pb.Function
 
 // check are the checks of a source, in the Java worker's order (4.2).
 func (c *SourceConfig) check(classes Classes) (className, typeName string, err error) {
-	if err := checkNamed(Source, c.Tenant, c.Namespace, c.Name); err != nil {
-		return "", "", err
-	}
-	if topic := text(c.TopicName); topic != "" && !validTopic(topic) {
-		return "", "", javaError("Topic name is invalid")
-	}
-	if err := checkScale(Source, c.LogTopic, c.Parallelism, c.Resources); err != nil {
+	if err := c.checkCommon(); err != nil {
 		return "", "", err
 	}
 	if className, err = connectorClassName(Source, c.ClassName, classes); err != nil {
@@ -60,10 +57,21 @@ func (c *SourceConfig) check(classes Classes) (className, typeName string, err e
 	return className, typeName, err
 }
 
+// checkCommon are the checks that come before those of classes.
+func (c *SourceConfig) checkCommon() error {
+	if err := checkNamed(Source, c.Tenant, c.Namespace, c.Name); err != nil {
+		return err
+	}
+	if topic := text(c.TopicName); topic != "" && !validTopic(topic) {
+		return javaError("Topic name is invalid")
+	}
+	return checkScale(Source, c.LogTopic, c.Parallelism, c.Resources)
+}
+
 // resolve checks the source's class and finds its type.
 func (c *SourceConfig) resolve(className string, classes Classes) (typeName string, err error) {
 	if !classes.Has(className) {
-		return "", javaError("Source class %s not found in class loader", className)
+		return "", missingClass(Source, className, classes, "Source class %s not found in class loader")
 	}
 	plain, errPlain := classes.Implements(className, ioSource)
 	batch, errBatch := classes.Implements(className, ioBatchSource)

@@ -64,6 +64,7 @@ type Credentials struct {
 // Files are the paths of other keys, made absolute; "" where the key is blank.
 type Files struct {
 	ConnectorsDirectory, FunctionsDirectory, DownloadDirectory, NarExtractionDirectory string
+	WASMCacheDirectory                                                                 string // "": none
 	TempDirectory, PackageDirectory                                                    string
 	TLSCertificate, TLSKey, TLSTrustCerts, TLSKeyStore, TLSTrustStore                  string
 	BrokerTrustCerts                                                                   string
@@ -324,6 +325,7 @@ func (w *Worker) computeFiles() {
 		ConnectorsDirectory: w.Path(w.ConnectorsDirectory), FunctionsDirectory: w.Path(w.FunctionsDirectory),
 		DownloadDirectory:      firstOf(w.Path(w.DownloadDirectory), w.Computed.Home),
 		NarExtractionDirectory: firstOf(w.Path(w.NarExtractionDirectory), os.TempDir()),
+		WASMCacheDirectory:     firstOf(w.Path(w.Go.WASM.CacheDirectory), userCache("functions-worker", "wasm")),
 		TempDirectory:          temp, PackageDirectory: w.Path(w.Go.PackageDirectory),
 		TLSCertificate: w.Path(w.TLSCertificateFilePath), TLSKey: w.Path(w.TLSKeyFilePath), TLSTrustCerts: w.Path(w.TLSTrustCertsFilePath),
 		TLSKeyStore: w.Path(w.TLSKeyStore), TLSTrustStore: w.Path(w.TLSTrustStore),
@@ -338,4 +340,13 @@ func firstOf(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// userCache is a directory below the cache directory of the user that the worker runs as, "" where there is none.
+func userCache(names ...string) string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(append([]string{dir}, names...)...)
 }

@@ -135,7 +135,7 @@ func (d decoder) nested(v reflect.Value, k Key, n *node) {
 		v = v.Elem()
 	}
 	mode := refuseUnknown
-	if k.Name == "goWorker" {
+	if k.Name == "goWorker" || strings.HasPrefix(k.Path, "goWorker.") {
 		mode = warnUnknown
 	}
 	d.object(v, k.Nested, n, k.Path+".", mode)
@@ -167,6 +167,11 @@ func (d decoder) set(v reflect.Value, k Key, n *node) error {
 		v.Set(reflect.ValueOf(n.native()))
 		return nil
 	}
+	if v.Type() == reflect.TypeFor[[]map[string]any]() {
+		maps, err := listOfMaps(n)
+		v.Set(reflect.ValueOf(maps))
+		return err
+	}
 	if n.kind != scalarNode {
 		return errors.New("it is a list or map, not a single value")
 	}
@@ -179,6 +184,21 @@ func (d decoder) set(v reflect.Value, k Key, n *node) error {
 		return nil
 	}
 	return setScalar(v, n)
+}
+
+func listOfMaps(n *node) ([]map[string]any, error) {
+	if n.kind != listNode {
+		return nil, errors.New("it is not a list of maps")
+	}
+	var list []map[string]any
+	for _, item := range n.list {
+		one, ok := item.native().(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("an element is not a map of keys and values (%s)", item.origin)
+		}
+		list = append(list, one)
+	}
+	return list, nil
 }
 
 func setScalar(v reflect.Value, n *node) error {

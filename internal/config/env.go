@@ -58,6 +58,10 @@ func applyEnv(root *node, env []string, r *Report) {
 
 func setEnv(root *node, name, value string, r *Report) {
 	path := strings.Split(strings.TrimPrefix(name, envPrefix), "_")
+	if slices.Contains(path, "") {
+		r.warn(name, "the environment variable has no effect: a part of its name, between two '_' or at an end, is empty")
+		return
+	}
 	if len(path) > maxDepth {
 		r.problem(Problem{Key: name, What: fmt.Sprintf("its name has more than %d parts", maxDepth),
 			Remedy: "every '_' in the name starts a level; shorten it"})

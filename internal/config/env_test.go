@@ -32,6 +32,17 @@ func TestEnvironment(t *testing.T) {
 	require.Equal(t, "w-1", w.WorkerID)
 }
 
+// TestEnvironmentNames: a name with an empty part means no key; it is named and has no effect.
+func TestEnvironmentNames(t *testing.T) {
+	for _, name := range []string{"PF_", "PF__x", "PF_x_", "PF_properties__a"} {
+		w, r, err := load(t, "", name+"=1")
+		require.NoError(t, err)
+		require.Empty(t, w.Properties)
+		require.Len(t, r.Warnings, 1, name)
+		require.Equal(t, name, r.Warnings[0].Key)
+	}
+}
+
 func TestEnvironmentFailures(t *testing.T) {
 	cases := map[string]struct{ file, env, want string }{
 		"no number":         {env: "PF_workerPort=many", want: "the environment variable PF_workerPort is not a whole number"},

@@ -97,6 +97,8 @@ func typeName(t reflect.Type) string {
 		return "map of text"
 	case reflect.TypeFor[map[string]any]():
 		return "map"
+	case reflect.TypeFor[[]map[string]any]():
+		return "list of maps"
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

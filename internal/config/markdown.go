@@ -64,6 +64,10 @@ func tableHead(b *strings.Builder) {
 
 func rows(b *strings.Builder, keys []Key, prefix string) {
 	for _, k := range keys {
+		if prefix != "" && len(k.Nested) > 0 {
+			rows(b, k.Nested, prefix+k.Name+".")
+			continue
+		}
 		row(b, k, prefix)
 	}
 }

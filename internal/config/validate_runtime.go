@@ -82,6 +82,9 @@ func (w *Worker) validateRuntime(r *Report) {
 	if w.AuthenticationEnabled && !kubernetes && (c.FunctionAuth == FunctionAuthSecret || c.FunctionAuth == FunctionAuthServiceAccount) {
 		r.problem(Problem{Key: "functionAuthProviderClassName", Value: w.FunctionAuthProviderClassName, What: "it works with the Kubernetes runtime only", Remedy: "leave the key blank, or select the Kubernetes runtime"})
 	}
+	if w.AuthenticationEnabled && kubernetes && c.FunctionAuth == FunctionAuthClearText {
+		r.problem(Problem{Key: "functionAuthProviderClassName", Value: w.FunctionAuthProviderClassName, What: "it does not work with the Kubernetes runtime", Accepted: "blank, or one of the Kubernetes providers", Remedy: "leave the key blank: tokens are kept in Secrets then"})
+	}
 	if strings.TrimSpace(w.FunctionsWorkerServiceNarPackage) != "" {
 		r.problem(Problem{Key: "functionsWorkerServiceNarPackage", Value: printable(w.FunctionsWorkerServiceNarPackage), What: "plug-in worker services are Java code, which this worker cannot load", Remedy: "remove the key"})
 	}
@@ -170,8 +173,13 @@ func validateKubernetes(r *Report, k *K8sRuntime) {
 		}
 	}
 	if text, ok := k.KubernetesFunctionAuthConfig["serviceAccountTokenExpirationSeconds"]; ok {
-		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err != nil || n < 0 {
-			bad("kubernetesFunctionAuthProviderConfig.serviceAccountTokenExpirationSeconds", text, "it is not a number of seconds")
+		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err != nil || n < 600 || n > 1<<32 {
+			bad("kubernetesFunctionAuthProviderConfig.serviceAccountTokenExpirationSeconds", text, "it is not a number of seconds from 600, the least that Kubernetes takes, to 4294967296")
+		}
+	}
+	for _, name := range sortedKeys(k.KubernetesFunctionAuthConfig) {
+		if !slices.Contains([]string{"serviceAccountTokenExpirationSeconds", "serviceAccountTokenAudience", "brokerClientTrustCertsSecretName"}, name) {
+			r.warn(prefix+"kubernetesFunctionAuthProviderConfig."+printable(name), "is unknown and has no effect")
 		}
 	}
 	checkURL(r, prefix+"k8Uri", k.K8sURI, false, "http", "https")
@@ -180,6 +188,9 @@ func validateKubernetes(r *Report, k *K8sRuntime) {
 func (w *Worker) validateOwn(r *Report) {
 	g := w.Go
 	store := w.Computed.PackageStore
+	if !(g.Kubernetes.QPS > 0) {
+		r.problem(Problem{Key: "goWorker.kubernetes.qps", Value: fmt.Sprint(g.Kubernetes.QPS), What: "it must be above 0", Remedy: "correct it, or remove it for the default"})
+	}
 	if store == "filesystem" && g.PackageDirectory == "" {
 		r.problem(Problem{Key: "goWorker.packageDirectory", What: "it is required with packageStore filesystem", Remedy: "name a directory that all workers share"})
 	}

@@ -18,6 +18,7 @@ type Client interface {
 type Consumer interface {
 	Receive(ctx context.Context) (pulsar.Message, error)
 	Ack(pulsar.Message) error
+	AckCumulative(pulsar.Message) error
 	Nack(pulsar.Message)
 	Close()
 }

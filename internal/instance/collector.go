@@ -1,6 +1,8 @@
 package instance
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -12,34 +14,68 @@ func (s *Stats) Describe(chan<- *prometheus.Desc) {}
 func (s *Stats) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	families := []struct {
-		name, help     string
-		total, minutes int64
-	}{
-		{"processed_successfully", "Messages processed without error.", s.total.processed, s.minute.processed},
-		{"system_exceptions", "Errors around the function.", s.total.systemErrors, s.minute.systemErrors},
-		{"user_exceptions", "Errors of the function.", s.total.userErrors, s.minute.userErrors},
-		{"received", "Messages received.", s.total.received, s.minute.received},
-	}
-	for _, f := range families {
+	for _, f := range s.families() {
 		s.send(ch, f.name+"_total", f.help, prometheus.CounterValue, float64(f.total))
-		s.send(ch, f.name+"_1min_total", f.help+" Since the last full minute.", prometheus.CounterValue, float64(f.minutes))
+		s.send(ch, f.name+"_1min_total", f.help+" Since the last full minute.", prometheus.CounterValue, float64(f.minute))
 	}
 	s.send(ch, "last_invocation", "Time of the last message, in milliseconds since the epoch.", prometheus.GaugeValue, float64(millis(s.lastInvocation)))
-	s.latency.Collect(ch)
-	s.latencyM.Collect(ch)
 	s.userMetrics.Collect(ch)
+	s.sendErrors(ch, "system_exception", "Latest errors around the "+s.what()+".", s.systemErrors)
+	if s.edge != "" {
+		s.sendErrors(ch, s.edge+"_exception", "Latest errors of the "+s.edge+".", s.edgeErrors)
+		return
+	}
+	s.sendSummary(ch, s.latency, latencyName, latencyHelp)
+	s.sendSummary(ch, s.latencyM, latencyMinuteName, latencyMinuteHelp)
 	s.sendErrors(ch, "user_exception", "Latest errors of the function.", s.userErrors)
-	s.sendErrors(ch, "system_exception", "Latest errors around the function.", s.systemErrors)
+}
+
+func (s *Stats) what() string {
+	if s.edge != "" {
+		return s.edge
+	}
+	return "function"
+}
+
+// family is a counter and the one of its minute.
+type family struct {
+	name, help    string
+	total, minute int64
+}
+
+func (s *Stats) families() []family {
+	list := []family{
+		{"received", "Messages received.", s.total.received, s.minute.received},
+		{"system_exceptions", "Errors around the " + s.what() + ".", s.total.systemErrors, s.minute.systemErrors},
+	}
+	if s.edge != "" {
+		return append(list, family{"written", "Messages written.", s.total.processed, s.minute.processed},
+			family{s.edge + "_exceptions", "Errors of the " + s.edge + ".", s.total.edgeErrors, s.minute.edgeErrors})
+	}
+	return append(list, family{"processed_successfully", "Messages processed without error.", s.total.processed, s.minute.processed},
+		family{"user_exceptions", "Errors of the function.", s.total.userErrors, s.minute.userErrors})
+}
+
+// sendSummary shows a summary that nothing was observed in as one without observations.
+func (s *Stats) sendSummary(ch chan<- prometheus.Metric, summary prometheus.Summary, name, help string) {
+	if summary != nil {
+		summary.Collect(ch)
+		return
+	}
+	empty := map[float64]float64{}
+	for q := range quantiles() {
+		empty[q] = math.NaN()
+	}
+	ch <- prometheus.MustNewConstSummary(prometheus.NewDesc(s.prefix+name, help, nil, s.labels), 0, 0, empty)
 }
 
 func (s *Stats) send(ch chan<- prometheus.Metric, name, help string, t prometheus.ValueType, value float64) {
-	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(metricPrefix+name, help, nil, s.labels), t, value)
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.prefix+name, help, nil, s.labels), t, value)
 }
 
 // sendErrors has one series per different text among the latest errors, so that their number stays bounded.
 func (s *Stats) sendErrors(ch chan<- prometheus.Metric, name, help string, errors recent) {
-	desc := prometheus.NewDesc(metricPrefix+name, help, []string{"error"}, s.labels)
+	desc := prometheus.NewDesc(s.prefix+name, help, []string{"error"}, s.labels)
 	seen := map[string]bool{}
 	for _, f := range errors {
 		if !seen[f.text] {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,7 +126,22 @@ func ParseConfig(path, text string) (*Config, error) {
 			return nil, fmt.Errorf("reading the instance configuration of -instance-conf: %w", err)
 		}
 	}
+	if c.InstanceID == wholeFunction {
+		c.InstanceID = ordinal(os.Getenv("POD_NAME"))
+	}
 	return c.config()
+}
+
+// wholeFunction is what the Kubernetes runtime tells all pods of a Go function (Kubernetes contract, section 4.3).
+const wholeFunction = -1
+
+// ordinal is the number at the end of a StatefulSet pod's name; -1 if there is none.
+func ordinal(podName string) int {
+	n, err := strconv.Atoi(podName[strings.LastIndexByte(podName, '-')+1:])
+	if err != nil || n < 0 {
+		return wholeFunction
+	}
+	return n
 }
 
 // unquote takes off the single quotes that a worker may have left around JSON.

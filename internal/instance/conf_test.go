@@ -136,3 +136,19 @@ func FuzzParseConfig(f *testing.F) {
 		NewStats(cfg).Metrics()
 	})
 }
+
+// TestInstanceOfAPod: all pods of a function are told -1, and their names say which they are.
+func TestInstanceOfAPod(t *testing.T) {
+	const conf = `{"pulsarServiceURL":"pulsar://x:6650","instanceID":-1,"tenant":"t","nameSpace":"n","name":"f"}`
+	for pod, want := range map[string]int{"pf-t-n-f-0": 0, "pf-t-n-f-12": 12} {
+		t.Setenv("POD_NAME", pod)
+		config, err := ParseConfig("", conf)
+		require.NoError(t, err)
+		require.Equal(t, want, config.InstanceID)
+	}
+	for _, pod := range []string{"", "pf", "pf-x"} {
+		t.Setenv("POD_NAME", pod)
+		_, err := ParseConfig("", conf)
+		require.ErrorContains(t, err, "negative", "%q has no number", pod)
+	}
+}

@@ -54,11 +54,13 @@ type Context struct {
 	log        *slog.Logger
 	stats      *Stats
 	producers  *producers
+	state      State
 	getenv     func(string) (string, bool)
 
 	current  pulsar.Message
 	consumer Consumer
 	answered *atomic.Bool
+	later    *later // of a sink's message
 }
 
 // newContext reads user config and secrets map; a text that is no JSON object is an error.
@@ -157,6 +159,9 @@ func (c *Context) Secret(name string) (string, error) {
 // SecretNames are the names of the secrets map, sorted.
 func (c *Context) SecretNames() []string { return slices.Sorted(maps.Keys(c.secrets)) }
 
+// State are the function's values; every call of it fails with ErrStateDisabled when the worker has no store.
+func (c *Context) State() State { return c.state }
+
 // RecordMetric observes a value of a metric of the function.
 func (c *Context) RecordMetric(name string, value float64) { c.stats.RecordMetric(name, value) }
 
@@ -196,7 +201,7 @@ func (c *Context) PublishAsync(ctx context.Context, m *Message, done func(pulsar
 		finish(nil, errors.New("no topic given, and the function has no output topic"))
 		return
 	}
-	c.producers.send(ctx, topic, producerMessage(m), finish)
+	c.producers.send(ctx, producerKey{topic: topic}, producerMessage(m), finish)
 }
 
 func producerMessage(m *Message) *pulsar.ProducerMessage {

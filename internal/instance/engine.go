@@ -2,17 +2,13 @@ package instance
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/apache/pulsar-client-go/pulsar"
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -21,8 +17,10 @@ import (
 // Options are what an Engine is made of.
 type Options struct {
 	Config  *Config
-	Handler Handler
+	Program Program // New does not take it over: whoever loaded it closes it, after Run
 	Client  Client
+	// State keeps the function's values; nil: state is not enabled.
+	State State
 	// Log takes the instance's own lines and the function's; nil: none.
 	Log *zap.Logger
 	// Hostname is told to the broker with each consumer and producer.
@@ -31,17 +29,25 @@ type Options struct {
 	HandlerGrace time.Duration
 	// FlushGrace is how long results may take to be stored after that; 0: 2.5 s.
 	FlushGrace time.Duration
+	// LeaveGrace is how long a call may go on after its context has ended, before Run gives it up with ErrStuck; 0: 1 s.
+	LeaveGrace time.Duration
+	// MaxConcurrency bounds the calls at the same time of a program that handles several; 0: 1000.
+	MaxConcurrency int
 }
 
 const (
 	defaultHandlerGrace = 5 * time.Second
 	defaultFlushGrace   = 2500 * time.Millisecond
+	defaultLeaveGrace   = time.Second
+	defaultConcurrency  = 1000 // maxPendingAsyncRequests of a worker that does not say
 )
 
 // Engine runs one instance. Make it with New, call Run once.
 type Engine struct {
 	opts    Options
 	plan    *Plan
+	windows Windowed // nil, or the program's form for windows
+	ends    *ends
 	stats   *Stats
 	context *Context
 	log     *zap.Logger
@@ -51,16 +57,23 @@ type Engine struct {
 	logProducer Producer
 	consumers   []Consumer
 	inFlight    sync.WaitGroup // messages whose result is not confirmed
-}
 
-// delivery is a message and where it came from.
-type delivery struct {
-	message  pulsar.Message
-	consumer Consumer
+	partitions partitions              // of the inputs, for effectively-once
+	fail       context.CancelCauseFunc // ends Run with an error
+	abandoned  atomic.Bool             // Run has left a call behind that does not return
+	leftBehind <-chan struct{}         // set with abandoned by a connector's call beside consuming; closed when it returns
+	finished   chan struct{}           // closed when no call runs any more
+	hurry      chan struct{}           // closed by Hurry
+	hurryOnce  sync.Once
+	calls      callClock
 }
 
 // ErrIdle ends Run when no message came for Config.MaxIdle.
 var ErrIdle = errors.New("no message came for the longest time allowed (killAfterIdleMs)")
+
+// ErrStuck ends Run when a call of the function has not returned although its context has ended. Go cannot end it from
+// outside: it goes on until it returns by itself or the process ends. Inputs and outputs of the instance are closed.
+var ErrStuck = errors.New("the function does not return from a message and cannot be ended from outside; its goroutine is left behind")
 
 // New checks the configuration as far as that goes without a broker.
 func New(opts Options) (*Engine, error) {
@@ -73,7 +86,21 @@ func New(opts Options) (*Engine, error) {
 	if opts.FlushGrace <= 0 {
 		opts.FlushGrace = defaultFlushGrace
 	}
+	if opts.LeaveGrace <= 0 {
+		opts.LeaveGrace = defaultLeaveGrace
+	}
+	if opts.MaxConcurrency <= 0 {
+		opts.MaxConcurrency = defaultConcurrency
+	}
 	plan, err := NewPlan(opts.Config, opts.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	windows, err := windowed(opts.Program, plan)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := endsOf(opts.Program, plan.Kind)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +111,11 @@ func New(opts Options) (*Engine, error) {
 	}
 	c.producers = newProducers(opts.Client, plan.Output)
 	c.log = newSlog(opts.Log)
-	return &Engine{opts: opts, plan: plan, stats: stats, context: c, log: opts.Log, started: make(chan struct{})}, nil
+	if c.state = opts.State; c.state == nil {
+		c.state = newNoState(opts.Config.Details)
+	}
+	return &Engine{opts: opts, plan: plan, windows: windows, ends: ends, stats: stats, context: c, log: opts.Log,
+		started: make(chan struct{}), finished: make(chan struct{}), hurry: make(chan struct{}), partitions: newPartitions()}, nil
 }
 
 // Stats are the counters of the instance.
@@ -96,12 +127,21 @@ func (e *Engine) Started() <-chan struct{} { return e.started }
 // Running is true between Started and the end of Run.
 func (e *Engine) Running() bool { return e.running.Load() }
 
+// Finished is closed when no call of the function runs any more: with the end of Run, or later after ErrStuck.
+func (e *Engine) Finished() <-chan struct{} { return e.finished }
+
 // Run works until ctx ends, then finishes what is in flight and returns nil; or until something fails for good.
 // A handler that is busy when ctx ends may finish within HandlerGrace; then its own context ends.
 func (e *Engine) Run(ctx context.Context) error {
+	asked := ctx
+	ctx, e.fail = context.WithCancelCause(ctx)
+	defer e.fail(nil)
 	defer e.close()
 	if err := e.open(ctx); err != nil {
-		if ctx.Err() != nil {
+		stopped := asked.Err() != nil // before anybody hears that it has ended, who may then stop it
+		e.leaveConnector()
+		e.finish()
+		if stopped && !errors.Is(err, ErrStuck) {
 			return nil // asked to stop while starting
 		}
 		return err
@@ -113,12 +153,62 @@ func (e *Engine) Run(ctx context.Context) error {
 	side.Go(func() { e.housekeeping(work) })
 	e.running.Store(true)
 	close(e.started)
-	err := e.consume(ctx, work)
+	consumed, returned := make(chan error, 1), make(chan struct{})
+	go func() { // Run waits for it, unless a call of the function never returns
+		consumed <- e.consume(ctx, work)
+		close(returned)
+	}()
+	err := e.await(work, consumed)
+	if errors.Is(err, ErrStuck) {
+		e.leftBehind = returned
+	}
 	e.running.Store(false)
+	if e.ends.source == nil { // a sink may still write what it holds
+		e.leaveConnector()
+	}
 	e.drain()
+	e.ends.leave()
+	e.leaveConnector() // a source has been told what became of its records
 	stopWork()
 	side.Wait()
+	if err == nil && e.leftBehind != nil {
+		err = ErrStuck
+	}
+	if err == nil && asked.Err() == nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+	}
+	e.finish()
 	return err
+}
+
+// finish tells that no call of the program runs any more, or sees to it that this is told.
+func (e *Engine) finish() {
+	if e.leftBehind == nil {
+		close(e.finished)
+		return
+	}
+	go func() { // ends with the call that was left behind
+		<-e.leftBehind
+		close(e.finished)
+	}()
+}
+
+// await returns how consuming ended, or ErrStuck when it does not end in time after the handlers' context.
+func (e *Engine) await(work context.Context, consumed <-chan error) error {
+	select {
+	case err := <-consumed:
+		return err
+	case <-work.Done():
+	}
+	select {
+	case err := <-consumed:
+		return err
+	case <-time.After(e.opts.LeaveGrace):
+		e.abandoned.Store(true)
+		return ErrStuck
+	}
 }
 
 // graceful ends the handlers' context a while after ctx.
@@ -130,19 +220,28 @@ func (e *Engine) graceful(ctx, work context.Context, stopWork func()) {
 	}
 	select {
 	case <-work.Done():
+	case <-e.hurry:
+		stopWork()
 	case <-time.After(e.opts.HandlerGrace):
 		stopWork()
 	}
 }
 
+// Hurry ends the graces of an engine that was asked to stop.
+func (e *Engine) Hurry() { e.hurryOnce.Do(func() { close(e.hurry) }) }
+
 // housekeeping starts a new minute of the counters every minute and closes idle producers.
 func (e *Engine) housekeeping(ctx context.Context) {
 	ticker := time.NewTicker(tumblingWindow)
 	defer ticker.Stop()
+	unused := time.NewTimer(producerUnused)
+	defer unused.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case now := <-unused.C:
+			e.context.producers.closeIdle(now.Add(-producerUnused / 2))
 		case now := <-ticker.C:
 			e.stats.Tumble()
 			e.context.producers.closeIdle(now.Add(-producerIdle))
@@ -157,14 +256,20 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.openLog(ctx); err != nil {
 		return err
 	}
-	if topic := e.plan.Output.Topic; topic != "" {
-		producer, err := e.context.producers.acquire(ctx, topic)
+	if topic := e.plan.Output.Topic; topic != "" && !e.plan.Policy.Ordered() { // there: one per partition of the input
+		producer, err := e.context.producers.acquire(ctx, producerKey{topic: topic})
 		if err != nil {
 			return fmt.Errorf("opening the output topic %s: %w", topic, err)
 		}
 		e.context.producers.release(producer)
 	}
+	if err := e.openConnector(ctx); err != nil {
+		return err
+	}
 	for _, in := range e.plan.Inputs {
+		if e.plan.Policy.Ordered() {
+			in.OnActive = e.activeChanged
+		}
 		consumer, err := e.opts.Client.Subscribe(ctx, in)
 		if err != nil {
 			return fmt.Errorf("subscribing to input %s as %s: %w", in.Topic, in.Subscription, err)
@@ -190,146 +295,6 @@ func (e *Engine) openLog(ctx context.Context) error {
 	e.log = teeToTopic(e.opts.Log, producer, strconv.Itoa(e.opts.Config.InstanceID), pb.FullyQualifiedName(e.opts.Config.Details))
 	e.context.log = newSlog(e.log)
 	return nil
-}
-
-// consume handles messages one by one, in the order in which they come from all inputs.
-func (e *Engine) consume(ctx, work context.Context) error {
-	receiving, stop := context.WithCancel(ctx)
-	deliveries, failed := make(chan delivery), make(chan error, len(e.consumers))
-	var receivers sync.WaitGroup
-	defer receivers.Wait()
-	defer stop()
-	for i, consumer := range e.consumers {
-		receivers.Go(func() {
-			if err := receive(receiving, consumer, deliveries); err != nil && receiving.Err() == nil {
-				failed <- fmt.Errorf("receiving from %s: %w", e.plan.Inputs[i].Topic, err)
-			}
-		})
-	}
-	var idle <-chan time.Time
-	for {
-		if e.opts.Config.MaxIdle > 0 {
-			idle = time.After(e.opts.Config.MaxIdle)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			e.stats.SystemError(err, time.Now())
-			return err
-		case <-idle:
-			return ErrIdle
-		case d := <-deliveries:
-			e.handle(work, d)
-		}
-	}
-}
-
-func receive(ctx context.Context, consumer Consumer, deliveries chan<- delivery) error {
-	for {
-		msg, err := consumer.Receive(ctx)
-		if err != nil {
-			return err
-		}
-		select {
-		case deliveries <- delivery{message: msg, consumer: consumer}:
-		case <-ctx.Done():
-			return ctx.Err() // not handled: closing the consumer gives it back
-		}
-	}
-}
-
-// handle calls the function with one message and passes its result on.
-func (e *Engine) handle(ctx context.Context, d delivery) {
-	e.stats.Received(time.Now())
-	e.answer(d, e.plan.Policy.OnReceive())
-	c := e.context.with(d)
-	start := time.Now()
-	result, err := call(NewContext(ctx, c), e.opts.Handler, d.message.Payload())
-	e.stats.Handled(time.Since(start))
-	switch {
-	case err != nil:
-		e.stats.UserError(err, time.Now())
-		e.log.Error("the function failed", zap.String("topic", d.message.Topic()),
-			zap.Stringer("message", d.message.ID()), zap.Error(err))
-		if !c.answered.Load() {
-			e.answer(d, e.plan.Policy.OnHandlerError())
-		}
-	case result == nil || (result.Topic == "" && e.plan.Output.Topic == ""):
-		e.stats.Processed()
-		e.answer(d, e.plan.Policy.OnDone())
-	default:
-		e.send(ctx, d, result)
-	}
-}
-
-// panicError is a panic of the handler; the text has the stack for the log and the status.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
-
-func call(ctx context.Context, h Handler, input []byte) (result *Result, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			result, err = nil, &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	return h(ctx, input)
-}
-
-func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
-	topic := result.Topic
-	if topic == "" {
-		topic = e.plan.Output.Topic
-	}
-	msg := e.outgoing(d.message, result)
-	e.inFlight.Add(1)
-	e.context.producers.send(ctx, topic, msg, func(_ pulsar.MessageID, err error) {
-		defer e.inFlight.Done()
-		if err != nil {
-			err = fmt.Errorf("sending the result to %s: %w", topic, err)
-			e.stats.SystemError(err, time.Now())
-			e.log.Error("the result is lost unless the input is redelivered", zap.Error(err))
-			e.answer(d, e.plan.Policy.OnSendError())
-			return
-		}
-		e.stats.Processed()
-		e.answer(d, e.plan.Policy.OnDone())
-	})
-}
-
-// outgoing builds the message of a result (process contract, section 9.4).
-func (e *Engine) outgoing(in pulsar.Message, result *Result) *pulsar.ProducerMessage {
-	out := producerMessage(&result.Message)
-	out.Properties = map[string]string{}
-	if result.Explicit {
-		maps.Copy(out.Properties, result.Properties)
-	} else {
-		out.Key = in.Key()
-		if e.plan.ForwardProperties {
-			maps.Copy(out.Properties, in.Properties())
-		}
-	}
-	out.Properties["__pfn_input_topic__"] = in.Topic()
-	out.Properties["__pfn_input_msg_id__"] = base64.StdEncoding.EncodeToString(serializeID(in.Topic(), in.ID()))
-	return out
-}
-
-func (e *Engine) answer(d delivery, a Answer) {
-	switch a {
-	case Ack:
-		if err := d.consumer.Ack(d.message); err != nil {
-			err = fmt.Errorf("acknowledging a message of %s: %w", d.message.Topic(), err)
-			e.stats.SystemError(err, time.Now())
-			e.log.Warn("the message will come again", zap.Error(err))
-		}
-	case Nack:
-		d.consumer.Nack(d.message)
-	case Nothing:
-	}
 }
 
 // drain waits until the results on their way are stored, so that their inputs are acknowledged.

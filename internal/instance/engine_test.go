@@ -36,7 +36,7 @@ func shout(_ context.Context, in []byte) (*Result, error) {
 // run lets an engine work until everything put in is done with, then stops it. To be called inside a synctest bubble.
 func run(t *testing.T, cfg *Config, client *fakeClient, h Handler, inputs ...string) *Engine {
 	t.Helper()
-	e, err := New(Options{Config: cfg, Handler: h, Client: client, Hostname: "host"})
+	e, err := New(Options{Config: cfg, Program: h, Client: client, Hostname: "host"})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -161,7 +161,7 @@ func TestOpeningFails(t *testing.T) {
 		t.Run(topic, func(t *testing.T) {
 			client := newFakeClient()
 			client.fail[topic] = errors.New("refused")
-			e, err := New(Options{Config: testConfig(func(d *pb.FunctionDetails) { d.LogTopic = "log" }), Handler: shout, Client: client})
+			e, err := New(Options{Config: testConfig(func(d *pb.FunctionDetails) { d.LogTopic = "log" }), Program: Handler(shout), Client: client})
 			require.NoError(t, err)
 			require.EqualError(t, e.Run(t.Context()), want)
 		})
@@ -202,7 +202,7 @@ func TestStopEndsTheHandlersContext(t *testing.T) {
 
 func TestConsumerLost(t *testing.T) {
 	client := newFakeClient()
-	e, err := New(Options{Config: testConfig(), Handler: shout, Client: client})
+	e, err := New(Options{Config: testConfig(), Program: Handler(shout), Client: client})
 	require.NoError(t, err)
 	client.consumer("in").lost <- errors.New("gone")
 	require.EqualError(t, e.Run(t.Context()), "receiving from in: gone")
@@ -212,7 +212,7 @@ func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()
 		cfg.MaxIdle = time.Minute
-		e, err := New(Options{Config: cfg, Handler: shout, Client: newFakeClient()})
+		e, err := New(Options{Config: cfg, Program: Handler(shout), Client: newFakeClient()})
 		require.NoError(t, err)
 		require.ErrorIs(t, e.Run(t.Context()), ErrIdle)
 	})
@@ -273,16 +273,58 @@ func TestIdleProducersAreClosed(t *testing.T) {
 			c, _ := FromContext(ctx)
 			_, err := c.Publish(ctx, &Message{Topic: "side"})
 			require.NoError(t, err)
-			synctest.Wait() // the confirmation is counted
+			time.Sleep(time.Millisecond) // the confirmation is counted
 			c.producers.closeIdle(time.Now().Add(-time.Second))
 			require.False(t, client.producers["side"].closed, "used a moment ago")
 			c.producers.closeIdle(time.Now().Add(time.Second))
 			require.True(t, client.producers["side"].closed)
-			require.False(t, client.producers["out"].closed, "the output stays")
 			_, err = c.Publish(ctx, &Message{Topic: "side"})
 			require.NoError(t, err, "it is opened again")
 			return nil, nil
 		}, "a")
+	})
+}
+
+// TestTheOutputIsOpenWhileItIsUsed: two thousand idle functions must not hold two thousand producers.
+func TestTheOutputIsOpenWhileItIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newFakeClient()
+		open := func() bool {
+			synctest.Wait()
+			client.mu.Lock()
+			p := client.producers["out"]
+			client.mu.Unlock()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return !p.closed
+		}
+		e, err := New(Options{Config: testConfig(), Client: client, Hostname: "host",
+			Program: Handler(func(_ context.Context, in []byte) (*Result, error) {
+				return &Result{Message: Message{Payload: in}}, nil
+			})})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		<-e.Started()
+		require.True(t, open(), "the start finds out whether it can be opened")
+		time.Sleep(producerUnused + time.Second)
+		require.False(t, open())
+		client.consumer("in").put("a")
+		synctest.Wait()
+		require.Len(t, client.sent("out"), 1)
+		require.True(t, open())
+		time.Sleep(producerIdle - time.Minute)
+		require.True(t, open(), "used not long ago")
+		time.Sleep(3 * time.Minute)
+		require.False(t, open())
+		client.consumer("in").put("b")
+		synctest.Wait()
+		require.Equal(t, "b", string(client.sent("out")[0].Payload))
+		stop()
+		require.NoError(t, <-ended)
+		acked, _ := client.consumer("in").answers()
+		require.Equal(t, []string{"a", "b"}, acked)
 	})
 }
 
@@ -311,7 +353,7 @@ func TestContextFacts(t *testing.T) {
 		d.UserConfig = `{"plain":"x","env":"$HOME_OF_TEST","gone":"$NOT_THERE","dollar":"$","n":3}`
 		d.SecretsMap = `{"clear":"text","mounted":{"path":"s","key":"k"},"missing":{"path":"s","key":"k"}}`
 	})
-	e, err := New(Options{Config: cfg, Handler: shout, Client: newFakeClient()})
+	e, err := New(Options{Config: cfg, Program: Handler(shout), Client: newFakeClient()})
 	require.NoError(t, err)
 	c := e.context
 	c.getenv = func(name string) (string, bool) {

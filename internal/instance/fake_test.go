@@ -18,6 +18,8 @@ type fakeMessage struct {
 	payload    []byte
 	properties map[string]string
 	id         pulsar.MessageID
+	event      time.Time
+	publish    time.Time
 }
 
 func (m *fakeMessage) Topic() string                 { return m.topic }
@@ -25,6 +27,9 @@ func (m *fakeMessage) Key() string                   { return m.key }
 func (m *fakeMessage) Payload() []byte               { return m.payload }
 func (m *fakeMessage) Properties() map[string]string { return m.properties }
 func (m *fakeMessage) ID() pulsar.MessageID          { return m.id }
+func (m *fakeMessage) EventTime() time.Time          { return m.event }
+func (m *fakeMessage) SchemaVersion() []byte         { return nil }
+func (m *fakeMessage) PublishTime() time.Time        { return m.publish }
 
 // fakeClient is a Pulsar in memory: consumers get what is put on their channel, producers record what they are sent.
 type fakeClient struct {
@@ -95,6 +100,7 @@ type fakeConsumer struct {
 	mu            sync.Mutex
 	next          int64
 	acked, nacked []string
+	cumulative    []string
 	closed        bool
 	ackErr        error
 }
@@ -124,7 +130,11 @@ func (c *fakeConsumer) record(list *[]string, m pulsar.Message) {
 	*list = append(*list, string(m.Payload()))
 }
 func (c *fakeConsumer) Ack(m pulsar.Message) error { c.record(&c.acked, m); return c.ackErr }
-func (c *fakeConsumer) Nack(m pulsar.Message)      { c.record(&c.nacked, m) }
+func (c *fakeConsumer) AckCumulative(m pulsar.Message) error {
+	c.record(&c.cumulative, m)
+	return c.ackErr
+}
+func (c *fakeConsumer) Nack(m pulsar.Message) { c.record(&c.nacked, m) }
 func (c *fakeConsumer) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

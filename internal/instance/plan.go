@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/window"
 )
 
 // Input is one consumer to open (process contract, section 9.2).
@@ -32,6 +33,11 @@ type Input struct {
 	// Settings are client settings by their Java names, such as readCompacted.
 	Settings   map[string]string
 	Properties map[string]string
+	// Decrypt is set for an input whose messages are encrypted.
+	Decrypt *Encryption
+	// OnActive, unless nil, is told when this consumer becomes the active one of a partition of a failover subscription,
+	// and when it ceases to be.
+	OnActive func(topic string, active bool)
 }
 
 // Output says how producers are made (process contract, section 9.4).
@@ -43,12 +49,20 @@ type Output struct {
 	SchemaType  string
 	Properties  map[string]string
 	BatchDelay  time.Duration
+	// Encrypt is set when what is sent is to be encrypted.
+	Encrypt *Encryption
 	// DropWhenFull loses messages instead of waiting when the queue is full.
 	DropWhenFull bool
+	// Name of the producer; "": the broker chooses one. A named producer sends every message by itself and by a router
+	// that depends on nothing but the message, so that the broker can tell a repetition.
+	Name string
 }
 
 // Plan is what an instance has to open. It follows from the function's details alone.
 type Plan struct {
+	// Kind is whether it is a function, a source or a sink.
+	Kind pb.FunctionDetails_ComponentType
+	// Inputs are empty for a source.
 	Inputs []Input
 	// Output is the template of all producers; its Topic is empty when results go nowhere.
 	Output Output
@@ -57,6 +71,8 @@ type Plan struct {
 	// ForwardProperties copies the properties of the input to the result.
 	ForwardProperties bool
 	Policy            Policy
+	// Window is set for a function over windows; Policy is then that of the messages in them.
+	Window *window.Spec
 	// Warnings are for the log: settings that have no effect.
 	Warnings []string
 }
@@ -69,25 +85,49 @@ const (
 // NewPlan derives the plan and refuses what this engine cannot do; the error says which setting.
 func NewPlan(cfg *Config, hostname string) (*Plan, error) {
 	d := cfg.Details
-	policy, err := NewPolicy(d)
+	spec, policy, err := delivering(d)
 	if err != nil {
 		return nil, err
 	}
-	fqfn := pb.FullyQualifiedName(d)
+	fqfn, kind := pb.FullyQualifiedName(d), kindOf(d)
 	properties := map[string]string{
-		"application": "pulsar-function", "id": fqfn,
+		"application": "pulsar-" + strings.ToLower(kind.String()), "id": fqfn,
 		"instance_id": fmt.Sprint(cfg.InstanceID), "instance_hostname": hostname,
 	}
-	p := &Plan{Policy: policy, ForwardProperties: d.GetSink().GetForwardSourceMessageProperty()}
-	if err := p.inputs(d, properties); err != nil {
+	p := &Plan{Kind: kind, Policy: policy, Window: spec, ForwardProperties: d.GetSink().GetForwardSourceMessageProperty()}
+	if kind != pb.FunctionDetails_SOURCE {
+		if err := p.inputs(d, properties); err != nil {
+			return nil, err
+		}
+	}
+	if kind == pb.FunctionDetails_SINK && policy.Manual() { // a sink answers by its outcomes
+		p.Policy = Policy{pb.ProcessingGuarantees_ATLEAST_ONCE}
+	}
+	if p.Output, err = p.output(d, properties); err != nil {
 		return nil, err
 	}
-	p.Output = p.output(d, properties)
 	p.Log = Output{
 		Topic: d.GetLogTopic(), Compression: pb.CompressionType_LZ4, BatchDelay: logBatchDelay, DropWhenFull: true,
 		Properties: map[string]string{"function": fqfn},
 	}
 	return p, nil
+}
+
+// delivering tells windows, if there are any, and the policy. With windows the details say MANUAL, and the guarantee is
+// that of the windows (process contract, section 9.7).
+func delivering(d *pb.FunctionDetails) (*window.Spec, Policy, error) {
+	if d.GetClassName() != window.Executor {
+		policy, err := NewPolicy(d)
+		return nil, policy, err
+	}
+	spec, err := window.Parse(unquote(d.GetUserConfig()))
+	if err != nil {
+		return nil, Policy{}, err
+	}
+	if spec.AtMostOnce {
+		return &spec, Policy{pb.ProcessingGuarantees_ATMOST_ONCE}, nil
+	}
+	return &spec, Policy{pb.ProcessingGuarantees_ATLEAST_ONCE}, nil
 }
 
 // inputSpecs joins the inputs with the fields that older workers fill.
@@ -132,6 +172,10 @@ func (p *Plan) inputs(d *pb.FunctionDetails, properties map[string]string) error
 		}
 		p.retries(d, &in)
 		p.unsupported(topic, spec)
+		var err error
+		if in.Decrypt, err = encryption(spec.GetCryptoSpec(), "input "+topic); err != nil {
+			return err
+		}
 		p.Inputs = append(p.Inputs, in)
 	}
 	return nil
@@ -159,9 +203,6 @@ func (p *Plan) retries(d *pb.FunctionDetails, in *Input) {
 }
 
 func (p *Plan) unsupported(topic string, spec *pb.ConsumerSpec) {
-	if spec.GetCryptoSpec() != nil {
-		p.Warnings = append(p.Warnings, "input "+topic+": end-to-end encryption is not supported, messages arrive as they are")
-	}
 	if c := spec.GetSerdeClassName(); c != "" && c != defaultSerDe {
 		p.Warnings = append(p.Warnings, "input "+topic+": the Java class "+c+" has no effect, payloads are not translated")
 	}
@@ -174,7 +215,7 @@ func subscriptionType(d *pb.FunctionDetails) pb.SubscriptionType {
 	switch t := d.GetSource().GetSubscriptionType(); {
 	case t != pb.SubscriptionType_SHARED:
 		return t
-	case d.GetRetainOrdering():
+	case d.GetRetainOrdering(), d.GetProcessingGuarantees() == pb.ProcessingGuarantees_EFFECTIVELY_ONCE:
 		return pb.SubscriptionType_FAILOVER
 	case d.GetRetainKeyOrdering():
 		return pb.SubscriptionType_KEY_SHARED
@@ -197,15 +238,13 @@ func nackDelay(source *pb.SourceSpec) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-func (p *Plan) output(d *pb.FunctionDetails, properties map[string]string) Output {
+func (p *Plan) output(d *pb.FunctionDetails, properties map[string]string) (Output, error) {
 	sink := d.GetSink()
 	spec := sink.GetProducerSpec()
-	if spec.GetCryptoSpec() != nil {
-		p.Warnings = append(p.Warnings, "output: end-to-end encryption is not supported, results are sent in clear")
-	}
+	encrypt, err := outputEncryption(spec.GetCryptoSpec())
 	return Output{
 		Topic: sink.GetTopic(), Compression: spec.GetCompressionType(), KeyBased: spec.GetBatchBuilder() == "KEY_BASED",
 		MaxPending: max(0, int(spec.GetMaxPendingMessages())), SchemaType: sink.GetSchemaType(),
-		Properties: properties, BatchDelay: outputBatchDelay,
-	}
+		Properties: properties, BatchDelay: outputBatchDelay, Encrypt: encrypt,
+	}, err
 }

@@ -71,12 +71,13 @@ func TestPlanInputs(t *testing.T) {
 				{Topic: "p.*", Regex: true, Subscription: "t/n/f", QueueSize: -1},
 			},
 		},
+		"windows":        {details: `{"className":"org.apache.pulsar.functions.windowing.WindowFunctionExecutor","source":{"inputSpecs":{"in":{}}}}`, wantErr: "windowConfig: the user config that holds it cannot be read"},
 		"no input":       {details: `{}`, wantErr: "function t/n/f has no input topic"},
 		"blank input":    {details: `{"source":{"inputSpecs":{" ":{}}}}`, wantErr: "no name"},
 		"negative queue": {details: `{"source":{"inputSpecs":{"in":{"receiverQueueSize":{"value":-1}}}}}`, wantErr: "input in: the receiver queue size -1 is negative"},
 		"what cannot be": {
-			details: `{"source":{"inputSpecs":{"in":{"serdeClassName":"a.B","cryptoSpec":{}}}}}`,
-			want:    []Input{{Topic: "in", Subscription: "t/n/f", QueueSize: -1}}, wantWarnings: 2,
+			details: `{"source":{"inputSpecs":{"in":{"serdeClassName":"a.B","cryptoSpec":{"cryptoKeyReaderClassName":""}}}}}`,
+			want:    []Input{{Topic: "in", Subscription: "t/n/f", QueueSize: -1}}, wantWarnings: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +120,7 @@ func TestPolicyRefusals(t *testing.T) {
 		details *pb.FunctionDetails
 		wantErr string
 	}{
-		"effectively once":            {details: &pb.FunctionDetails{ProcessingGuarantees: pb.ProcessingGuarantees_EFFECTIVELY_ONCE}, wantErr: "EFFECTIVELY_ONCE is not supported"},
+		"effectively once":            {details: &pb.FunctionDetails{ProcessingGuarantees: pb.ProcessingGuarantees_EFFECTIVELY_ONCE}},
 		"at most once without ack":    {details: &pb.FunctionDetails{ProcessingGuarantees: pb.ProcessingGuarantees_ATMOST_ONCE}, wantErr: "needs autoAck"},
 		"at least once without ack":   {details: &pb.FunctionDetails{}},
 		"a guarantee from the future": {details: &pb.FunctionDetails{ProcessingGuarantees: 9}, wantErr: "processing guarantee 9 is not known"},
@@ -145,14 +146,19 @@ func TestPulsarOptions(t *testing.T) {
 	require.Empty(t, options.Topic)
 	require.Equal(t, pulsar.KeyShared, options.Type)
 	require.Equal(t, pulsar.SubscriptionPositionEarliest, options.SubscriptionInitialPosition)
-	require.Equal(t, &pulsar.DLQPolicy{MaxDeliveries: 4, DeadLetterTopic: "dead"}, options.DLQ)
+	require.Equal(t, &pulsar.DLQPolicy{MaxDeliveries: 5, DeadLetterTopic: "dead"}, options.DLQ)
 	require.Equal(t, pulsar.STRING, options.Schema.GetSchemaInfo().Type)
 	require.True(t, options.ReadCompacted)
 	require.Equal(t, "me", options.Name)
 	require.Equal(t, 3, options.ReceiverQueueSize)
 	for schemaType, want := range map[string]bool{"": false, "bytes": false, "json": false, "avro": false, "String": true} {
-		require.Equal(t, want, c.schema(schemaType, nil, "x") != nil, schemaType)
+		require.Equal(t, want, c.schema(schemaType, nil, nil, "x") != nil, schemaType)
 	}
+	native, text := pulsar.NewProtoNativeSchemaWithMessage(&pb.FunctionStatus{}, nil), pulsar.NewJSONSchema(`"string"`, nil)
+	require.Equal(t, native, c.schema("PROTOBUF_NATIVE", native, nil, "x"))
+	require.Equal(t, text, c.schema("JSON", text, nil, "x"))
+	require.Nil(t, c.schema("JSON", native, nil, "x"), "the type is Protobuf")
+	require.Nil(t, c.schema("PROTOBUF_NATIVE", text, nil, "x"), "the type is JSON")
 	for from, want := range map[pb.CompressionType]pulsar.CompressionType{
 		pb.CompressionType_LZ4: pulsar.LZ4, pb.CompressionType_NONE: pulsar.NoCompression, pb.CompressionType_ZLIB: pulsar.ZLib,
 		pb.CompressionType_ZSTD: pulsar.ZSTD, pb.CompressionType_SNAPPY: pulsar.SNAPPY, 77: pulsar.LZ4,

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	producerIdle = 5 * time.Minute // a producer that was not used for so long is closed
-	maxProducers = 10000
+	producerIdle   = 5 * time.Minute  // a producer that was not used for so long is closed: it holds a megabyte
+	producerUnused = 10 * time.Second // the output's, which is opened at the start to find out that it can be
+	maxProducers   = 10000
 )
 
 // producers opens one producer per topic on demand and closes those that are idle.
@@ -22,9 +23,12 @@ type producers struct {
 
 	opening singleflight.Group
 	mu      sync.Mutex
-	open    map[string]*cachedProducer
+	open    map[producerKey]*cachedProducer
 	closed  bool
 }
+
+// producerKey is a topic and, with effectively-once, the partition of the input whose results the producer sends.
+type producerKey struct{ topic, partition string }
 
 type cachedProducer struct {
 	Producer
@@ -35,11 +39,11 @@ type cachedProducer struct {
 var errProducersClosed = errors.New("the instance is stopping")
 
 func newProducers(client Client, template Output) *producers {
-	return &producers{client: client, template: template, open: map[string]*cachedProducer{}}
+	return &producers{client: client, template: template, open: map[producerKey]*cachedProducer{}}
 }
 
-func (p *producers) send(ctx context.Context, topic string, msg *pulsar.ProducerMessage, done func(pulsar.MessageID, error)) {
-	producer, err := p.acquire(ctx, topic)
+func (p *producers) send(ctx context.Context, key producerKey, msg *pulsar.ProducerMessage, done func(pulsar.MessageID, error)) {
+	producer, err := p.acquire(ctx, key)
 	if err != nil {
 		done(nil, err)
 		return
@@ -51,11 +55,11 @@ func (p *producers) send(ctx context.Context, topic string, msg *pulsar.Producer
 }
 
 // acquire finds or opens the producer of a topic and marks it as in use.
-func (p *producers) acquire(ctx context.Context, topic string) (*cachedProducer, error) {
-	if producer, err := p.cached(topic); producer != nil || err != nil {
+func (p *producers) acquire(ctx context.Context, key producerKey) (*cachedProducer, error) {
+	if producer, err := p.cached(key); producer != nil || err != nil {
 		return producer, err
 	}
-	opened := p.opening.DoChan(topic, func() (any, error) { return nil, p.openTopic(topic) })
+	opened := p.opening.DoChan(key.topic+"\x00"+key.partition, func() (any, error) { return nil, p.openTopic(key) })
 	select {
 	case result := <-opened:
 		if result.Err != nil {
@@ -64,20 +68,20 @@ func (p *producers) acquire(ctx context.Context, topic string) (*cachedProducer,
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	producer, err := p.cached(topic)
+	producer, err := p.cached(key)
 	if producer == nil && err == nil {
 		err = errors.New("the producer was closed again before its first use")
 	}
 	return producer, err
 }
 
-func (p *producers) cached(topic string) (*cachedProducer, error) {
+func (p *producers) cached(key producerKey) (*cachedProducer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, errProducersClosed
 	}
-	producer := p.open[topic]
+	producer := p.open[key]
 	if producer != nil {
 		producer.pending++
 		producer.lastUsed = time.Now()
@@ -86,9 +90,9 @@ func (p *producers) cached(topic string) (*cachedProducer, error) {
 }
 
 // openTopic does not take the caller's context: others may wait for the same producer.
-func (p *producers) openTopic(topic string) error {
+func (p *producers) openTopic(key producerKey) error {
 	p.mu.Lock()
-	_, there := p.open[topic]
+	_, there := p.open[key]
 	full := len(p.open) >= maxProducers
 	p.mu.Unlock()
 	if there {
@@ -98,10 +102,13 @@ func (p *producers) openTopic(topic string) error {
 		return errors.New("too many topics are being published to")
 	}
 	out := p.template
-	if out.Topic != topic {
+	if out.Topic != key.topic {
 		out.SchemaType = "" // it describes the output topic alone
 	}
-	out.Topic = topic
+	out.Topic = key.topic
+	if key.partition != "" {
+		out.Name = p.template.Properties["id"] + "-" + key.partition
+	}
 	producer, err := p.client.Producer(context.Background(), out)
 	if err != nil {
 		return err
@@ -112,7 +119,7 @@ func (p *producers) openTopic(topic string) error {
 		go producer.Close() // nobody waits for it: the client is closed next
 		return errProducersClosed
 	}
-	p.open[topic] = &cachedProducer{Producer: producer, lastUsed: time.Now()}
+	p.open[key] = &cachedProducer{Producer: producer, lastUsed: time.Now()}
 	return nil
 }
 
@@ -122,18 +129,34 @@ func (p *producers) release(producer *cachedProducer) {
 	producer.pending--
 }
 
-// closeIdle closes the producers that were last used before then; the output topic's stays.
+// closeIdle closes the producers that were last used before then; those with a name of their own stay.
 func (p *producers) closeIdle(then time.Time) {
 	var idle []*cachedProducer
 	p.mu.Lock()
-	for topic, producer := range p.open {
-		if topic != p.template.Topic && producer.pending == 0 && producer.lastUsed.Before(then) {
-			delete(p.open, topic)
+	for key, producer := range p.open {
+		if key.partition == "" && producer.pending == 0 && producer.lastUsed.Before(then) {
+			delete(p.open, key)
 			idle = append(idle, producer)
 		}
 	}
 	p.mu.Unlock()
 	for _, producer := range idle {
+		producer.Close()
+	}
+}
+
+// closePartition closes the producers of a partition; what they have not sent fails.
+func (p *producers) closePartition(partition string) {
+	var lost []*cachedProducer
+	p.mu.Lock()
+	for key, producer := range p.open {
+		if key.partition == partition {
+			delete(p.open, key)
+			lost = append(lost, producer)
+		}
+	}
+	p.mu.Unlock()
+	for _, producer := range lost {
 		producer.Close()
 	}
 }
@@ -161,7 +184,7 @@ func (p *producers) close() {
 	list := p.all()
 	p.mu.Lock()
 	p.closed = true
-	p.open = map[string]*cachedProducer{}
+	p.open = map[producerKey]*cachedProducer{}
 	p.mu.Unlock()
 	for _, producer := range list {
 		producer.Close()

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/spaolacci/murmur3"
 	"go.uber.org/zap"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -16,12 +18,19 @@ import (
 
 // Schemas are the schemas to use for inputs and output where the function's details name a type; nil means that
 // payloads go without one.
-type Schemas struct{ Input, Output pulsar.Schema }
+type Schemas struct {
+	Input, Output pulsar.Schema
+	// AvroInput and AvroOutput stand beside them for types that have a schema of JSON: what they would be as AVRO.
+	AvroInput, AvroOutput pulsar.Schema
+	// Lookup finds the schemas of messages; nil: they cannot be found.
+	Lookup SchemaLookup
+}
 
 // PulsarClient is the Client over a real broker. It does not own the pulsar.Client: whoever made that closes it.
 type PulsarClient struct {
 	client  pulsar.Client
 	schemas Schemas
+	keys    *KeyFiles
 	log     *zap.Logger
 }
 
@@ -36,6 +45,10 @@ func NewPulsarClient(client pulsar.Client, schemas Schemas, log *zap.Logger) *Pu
 // Subscribe opens the consumer of one input, which may be a pattern or have partitions.
 func (c *PulsarClient) Subscribe(_ context.Context, in Input) (Consumer, error) {
 	options := c.consumerOptions(in)
+	var err error
+	if options.Decryption, err = c.decryption(in.Decrypt); err != nil {
+		return nil, err
+	}
 	if in.QueueSize == 0 {
 		if err := c.zeroQueue(in, &options); err != nil {
 			return nil, err
@@ -51,13 +64,16 @@ func (c *PulsarClient) Subscribe(_ context.Context, in Input) (Consumer, error) 
 			return nil, err
 		}
 	}
+	if reader := c.newSchemaReader(in.SchemaType); reader != nil {
+		return schemaConsumer{pulsarConsumer{consumer}, reader}, nil
+	}
 	return pulsarConsumer{consumer}, nil
 }
 
 func (c *PulsarClient) consumerOptions(in Input) pulsar.ConsumerOptions {
 	options := pulsar.ConsumerOptions{
 		Topic: in.Topic, SubscriptionName: in.Subscription, Type: consumerType(in.Type), Properties: in.Properties,
-		NackRedeliveryDelay: in.NackDelay, Schema: c.schema(in.SchemaType, c.schemas.Input, "input "+in.Topic),
+		NackRedeliveryDelay: in.NackDelay, Schema: c.schema(in.SchemaType, c.schemas.Input, c.schemas.AvroInput, "input "+in.Topic),
 	}
 	if in.Regex {
 		options.Topic, options.TopicsPattern = "", in.Topic
@@ -69,7 +85,11 @@ func (c *PulsarClient) consumerOptions(in Input) pulsar.ConsumerOptions {
 		options.ReceiverQueueSize = in.QueueSize
 	}
 	if in.MaxRedeliveries > 0 {
-		options.DLQ = &pulsar.DLQPolicy{MaxDeliveries: uint32(in.MaxRedeliveries), DeadLetterTopic: in.DeadLetterTopic}
+		// this client counts the first delivery, too
+		options.DLQ = &pulsar.DLQPolicy{MaxDeliveries: uint32(in.MaxRedeliveries) + 1, DeadLetterTopic: in.DeadLetterTopic}
+	}
+	if in.OnActive != nil {
+		options.EventListener = activeListener(in.OnActive)
 	}
 	c.settings(in, &options)
 	return options
@@ -130,40 +150,99 @@ func consumerType(t pb.SubscriptionType) pulsar.SubscriptionType {
 	}
 }
 
-// schema chooses the schema of a schemaType as it is written in function configs; typed is that of the handler's type.
-func (c *PulsarClient) schema(schemaType string, typed pulsar.Schema, where string) pulsar.Schema {
+// schema chooses the schema of a schemaType as it is written in function configs; typed and avro are those of the handler's type.
+func (c *PulsarClient) schema(schemaType string, typed, avro pulsar.Schema, where string) pulsar.Schema {
 	switch strings.ToLower(strings.TrimSpace(schemaType)) {
-	case "", "bytes", "none":
+	case "", "bytes", "none", "auto", "auto_consume":
 		return nil
+	case "avro":
+		return c.typed(pulsar.AVRO, "AVRO", avro, where)
 	case "string":
 		return pulsar.NewStringSchema(nil)
 	case "json":
-		if typed != nil {
-			return typed
-		}
-		c.log.Warn("the schema type is JSON, but the handler's type is not known: no schema is used", zap.String("for", where))
+		return c.typed(pulsar.JSON, "JSON", typed, where)
+	case "protobuf_native":
+		return c.typed(pulsar.ProtoNative, "PROTOBUF_NATIVE", typed, where)
 	default:
 		c.log.Warn("the schema type is not supported, payloads are passed as they are", zap.String("for", where), zap.String("schemaType", schemaType))
 	}
 	return nil
 }
 
+// typed is the schema of the handler's type, if it is of this kind.
+func (c *PulsarClient) typed(kind pulsar.SchemaType, name string, schema pulsar.Schema, where string) pulsar.Schema {
+	if schema != nil && schema.GetSchemaInfo().Type == kind {
+		return schema
+	}
+	c.log.Warn("the handler's type has no schema of the schema type: no schema is used", zap.String("for", where), zap.String("schemaType", name))
+	return nil
+}
+
 // Producer opens a producer.
-func (c *PulsarClient) Producer(_ context.Context, out Output) (Producer, error) {
+func (c *PulsarClient) Producer(ctx context.Context, out Output) (Producer, error) {
 	options := pulsar.ProducerOptions{
 		Topic: out.Topic, Properties: out.Properties, SendTimeout: -1, MaxPendingMessages: out.MaxPending,
 		HashingScheme: pulsar.Murmur3_32Hash, BatchingMaxPublishDelay: out.BatchDelay,
 		CompressionType: compression(out.Compression), DisableBlockIfQueueFull: out.DropWhenFull,
-		Schema: c.schema(out.SchemaType, c.schemas.Output, "output "+out.Topic),
+		Schema: c.schema(out.SchemaType, c.schemas.Output, c.schemas.AvroOutput, "output "+out.Topic),
 	}
 	if out.KeyBased {
 		options.BatcherBuilderType = pulsar.KeyBasedBatchBuilder
 	}
-	producer, err := c.client.CreateProducer(options)
+	if out.Name != "" {
+		options.Name, options.DisableBatching, options.MessageRouter = out.Name, true, routeBySequence
+	}
+	var err error
+	if options.Encryption, err = c.encryption(out.Encrypt); err != nil {
+		return nil, err
+	}
+	producer, err := c.createProducer(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	return pulsarProducer{producer}, nil
+	return withAvro(pulsarProducer{producer}, options.Schema)
+}
+
+// takeOver is how long the name of a producer may still be in use by the instance that had the partition before.
+const takeOver = 30 * time.Second
+
+// createProducer waits for a name that is still in use.
+func (c *PulsarClient) createProducer(ctx context.Context, options pulsar.ProducerOptions) (pulsar.Producer, error) {
+	deadline := time.Now().Add(takeOver)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		producer, err := c.client.CreateProducer(options)
+		if err == nil || options.Name == "" || !strings.Contains(err.Error(), "ProducerBusy") || time.Now().After(deadline) { // the client has no typed error
+			return producer, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// activeListener passes on which partitions of a failover subscription are this consumer's.
+type activeListener func(topic string, active bool)
+
+func (l activeListener) BecameActive(_ pulsar.Consumer, topic string, _ int32)   { l(topic, true) }
+func (l activeListener) BecameInactive(_ pulsar.Consumer, topic string, _ int32) { l(topic, false) }
+
+// routeBySequence sends a repetition of a message to the partition of the first attempt: by its key as every client
+// does, else by its sequence id as the Java instance does.
+func routeBySequence(m *pulsar.ProducerMessage, topic pulsar.TopicMetadata) int {
+	n := uint32(topic.NumPartitions())
+	switch {
+	case n <= 1:
+		return 0
+	case m.OrderingKey != "":
+		return int(murmur3.Sum32([]byte(m.OrderingKey)) & math.MaxInt32 % n)
+	case m.Key != "":
+		return int(murmur3.Sum32([]byte(m.Key)) & math.MaxInt32 % n)
+	case m.SequenceID != nil:
+		return int((*m.SequenceID>>batchBits + *m.SequenceID&(1<<batchBits-1)) % int64(n)) // alone, its low bits are mostly zero
+	}
+	return 0
 }
 
 func compression(t pb.CompressionType) pulsar.CompressionType {
@@ -186,9 +265,10 @@ type pulsarConsumer struct{ consumer pulsar.Consumer }
 func (c pulsarConsumer) Receive(ctx context.Context) (pulsar.Message, error) {
 	return c.consumer.Receive(ctx)
 }
-func (c pulsarConsumer) Ack(m pulsar.Message) error { return c.consumer.Ack(m) }
-func (c pulsarConsumer) Nack(m pulsar.Message)      { c.consumer.Nack(m) }
-func (c pulsarConsumer) Close()                     { c.consumer.Close() }
+func (c pulsarConsumer) Ack(m pulsar.Message) error           { return c.consumer.Ack(m) }
+func (c pulsarConsumer) AckCumulative(m pulsar.Message) error { return c.consumer.AckCumulative(m) }
+func (c pulsarConsumer) Nack(m pulsar.Message)                { c.consumer.Nack(m) }
+func (c pulsarConsumer) Close()                               { c.consumer.Close() }
 
 type pulsarProducer struct{ producer pulsar.Producer }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/functions-worker/functions-worker/internal/broker"
 	"github.com/functions-worker/functions-worker/internal/pb"
@@ -29,24 +31,41 @@ var ErrConfig = errors.New("the instance's configuration cannot be used")
 
 const readHeaderTimeout = 5 * time.Second
 
+// ServeOptions are what an instance is given beyond its configuration.
+type ServeOptions struct {
+	// State gives the function its state; nil: it is not enabled.
+	State OpenState
+	// MaxConcurrency is Options.MaxConcurrency.
+	MaxConcurrency int
+	// KeysDirectory has the keys of end-to-end encryption (NewKeyFiles).
+	KeysDirectory string
+}
+
 // Serve runs an instance as a process does: control service and metrics endpoint first, then the engine with a
 // client of its own, until ctx ends (nil), the engine fails, or the worker is gone (ErrOrphaned).
-func Serve(ctx context.Context, cfg *Config, handler Handler, schemas Schemas, log *zap.Logger) error {
+func Serve(ctx context.Context, cfg *Config, program Program, o ServeOptions, log *zap.Logger) error {
 	if cfg.DetailsError != nil {
 		log.Warn("reading the instance configuration", zap.Error(cfg.DetailsError))
 	}
-	client, err := broker.NewClient(broker.Config{
-		ServiceURL: cfg.ServiceURL, AuthPlugin: cfg.AuthPlugin, AuthParams: cfg.AuthParams, TrustCertsFile: cfg.TrustCertsFile,
+	towards := broker.Config{
+		ServiceURL: cfg.ServiceURL, WebServiceURL: cfg.WebServiceURL, AuthPlugin: cfg.AuthPlugin, AuthParams: cfg.AuthParams, TrustCertsFile: cfg.TrustCertsFile,
 		AllowInsecure: cfg.AllowInsecure, HostnameVerification: cfg.HostnameVerification,
-	}, log)
+	}
+	client, err := broker.NewClient(towards, log)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	defer client.Close()
 	hostname, _ := os.Hostname() // only told to the broker
-	engine, err := New(Options{
-		Config: cfg, Handler: handler, Client: NewPulsarClient(client, schemas, log), Log: log, Hostname: hostname,
-	})
+	schemas := SchemasOf(program)
+	schemas.Lookup = AdminSchemas(towards)
+	opts := Options{Config: cfg, Program: program, Client: NewPulsarClient(client, schemas, log).WithKeys(NewKeyFiles(o.KeysDirectory, cfg.Details)), Log: log, Hostname: hostname,
+		MaxConcurrency: o.MaxConcurrency}
+	if o.State != nil {
+		d := cfg.Details
+		opts.State = o.State(d.GetTenant(), d.GetNamespace(), d.GetName())
+	}
+	engine, err := New(opts)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -57,8 +76,9 @@ func Serve(ctx context.Context, cfg *Config, handler Handler, schemas Schemas, l
 func serve(ctx context.Context, cfg *Config, engine *Engine, log *zap.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	control := NewControl(engine)
-	stopControl, err := startControl(cfg.Port, control)
+	control, ready := NewControl(engine), health.NewServer()
+	ready.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	stopControl, err := startControl(cfg.Port, control, ready)
 	if err != nil {
 		return err
 	}
@@ -81,6 +101,7 @@ func serve(ctx context.Context, cfg *Config, engine *Engine, log *zap.Logger) er
 	watchdog.Go(func() {
 		select {
 		case <-engine.Started():
+			ready.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 			log.Info("instance started", zap.String("function", pb.FullyQualifiedName(cfg.Details)), zap.Int("instance", cfg.InstanceID))
 		case <-ctx.Done():
 		}
@@ -94,8 +115,9 @@ func serve(ctx context.Context, cfg *Config, engine *Engine, log *zap.Logger) er
 	return nil
 }
 
-// startControl serves the control service on all interfaces; a port of 0 or less turns it off.
-func startControl(port int, control pb.InstanceControlServer) (stop func(), err error) {
+// startControl serves the control service, and the one that probes of Kubernetes ask, on all interfaces; a port of 0 or less
+// turns it off.
+func startControl(port int, control pb.InstanceControlServer, ready healthpb.HealthServer) (stop func(), err error) {
 	if port <= 0 {
 		return func() {}, nil
 	}
@@ -105,6 +127,7 @@ func startControl(port int, control pb.InstanceControlServer) (stop func(), err 
 	}
 	server := grpc.NewServer()
 	pb.RegisterInstanceControlServer(server, control)
+	healthpb.RegisterHealthServer(server, ready)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // ends with Stop
 	return func() {

@@ -19,7 +19,6 @@ const (
 	maxUserMetrics  = 500  // names of user metrics
 	maxUserMetric   = 256  // bytes of such a name
 	tumblingWindow  = time.Minute
-	metricPrefix    = "pulsar_function_"
 	summaryErrorTop = 0.001
 )
 
@@ -33,13 +32,16 @@ func quantiles() map[float64]float64 {
 type Stats struct {
 	labels     prometheus.Labels
 	instanceID string
+	prefix     string // of the metrics
+	edge       string // "sink" or "source"; "" of a function
 
 	mu                 sync.Mutex
 	total, minute      counts
 	lastInvocation     time.Time
 	userErrors         recent
 	systemErrors       recent
-	latency, latencyM  prometheus.Summary
+	edgeErrors         recent
+	latency, latencyM  prometheus.Summary // nil until something is observed: each takes 70 KB, and many functions are idle
 	userMetrics        *prometheus.SummaryVec
 	userMetricNames    map[string]bool
 	userMetricsDropped int64
@@ -47,9 +49,9 @@ type Stats struct {
 
 // counts is one set of counters; the latencies are in milliseconds.
 type counts struct {
-	received, processed, userErrors, systemErrors int64
-	latencySum                                    float64
-	latencyCount                                  int64
+	received, processed, userErrors, systemErrors, edgeErrors int64
+	latencySum                                                float64
+	latencyCount                                              int64
 }
 
 func (c counts) averageLatency() float64 {
@@ -85,14 +87,18 @@ func errorText(s string) string {
 // NewStats makes the counters of one instance.
 func NewStats(cfg *Config) *Stats {
 	d := cfg.Details
+	kind := strings.ToLower(kindOf(d).String())
 	s := &Stats{
+		prefix:     "pulsar_" + kind + "_",
 		instanceID: strconv.Itoa(cfg.InstanceID),
 		labels: prometheus.Labels{
 			"tenant": d.GetTenant(), "namespace": d.GetTenant() + "/" + d.GetNamespace(), "name": d.GetName(),
 			"instance_id": strconv.Itoa(cfg.InstanceID), "cluster": cfg.ClusterName, "fqfn": pb.FullyQualifiedName(d),
 		},
 	}
-	s.latency = s.summary("process_latency_ms", "Time of the function per message, in milliseconds.")
+	if kindOf(d) != pb.FunctionDetails_FUNCTION {
+		s.edge = kind
+	}
 	s.resetMinute()
 	s.resetUserMetrics()
 	return s
@@ -101,21 +107,30 @@ func NewStats(cfg *Config) *Stats {
 // Labels are the labels of all series of this instance.
 func (s *Stats) Labels() prometheus.Labels { return s.labels }
 
+// The summaries of the time that the function takes.
+const (
+	latencyName, latencyHelp             = "process_latency_ms", "Time of the function per message, in milliseconds."
+	latencyMinuteName, latencyMinuteHelp = "process_latency_ms_1min", "Time of the function per message since the last full minute, in milliseconds."
+)
+
 func (s *Stats) summary(name, help string) prometheus.Summary {
 	return prometheus.NewSummary(prometheus.SummaryOpts{
-		Name: metricPrefix + name, Help: help, ConstLabels: s.labels, Objectives: quantiles(),
+		Name: s.prefix + name, Help: help, ConstLabels: s.labels, Objectives: quantiles(),
 	})
 }
 
 func (s *Stats) resetMinute() {
-	s.minute = counts{}
-	s.latencyM = s.summary("process_latency_ms_1min", "Time of the function per message since the last full minute, in milliseconds.")
+	s.minute, s.latencyM = counts{}, nil
 }
 
 func (s *Stats) resetUserMetrics() {
 	s.userMetricNames = map[string]bool{}
+	name := s.prefix + "user_metric"
+	if s.edge != "" {
+		name += "_" // only Java has had sources and sinks, and this is its spelling
+	}
 	s.userMetrics = prometheus.NewSummaryVec(prometheus.SummaryOpts{
-		Name: metricPrefix + "user_metric", Help: "Values that the function recorded.", ConstLabels: s.labels, Objectives: quantiles(),
+		Name: name, Help: "Values that the function recorded.", ConstLabels: s.labels, Objectives: quantiles(),
 	}, []string{"metric"})
 }
 
@@ -136,6 +151,12 @@ func (s *Stats) Handled(d time.Duration) {
 	for _, c := range []*counts{&s.total, &s.minute} {
 		c.latencySum += ms
 		c.latencyCount++
+	}
+	if s.latency == nil {
+		s.latency = s.summary(latencyName, latencyHelp)
+	}
+	if s.latencyM == nil {
+		s.latencyM = s.summary(latencyMinuteName, latencyMinuteHelp)
 	}
 	s.latency.Observe(ms)
 	s.latencyM.Observe(ms)
@@ -165,6 +186,15 @@ func (s *Stats) SystemError(err error, at time.Time) {
 	s.total.systemErrors++
 	s.minute.systemErrors++
 	s.systemErrors.add(err.Error(), at)
+}
+
+// EdgeError counts an error of the source or of the sink itself.
+func (s *Stats) EdgeError(err error, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total.edgeErrors++
+	s.minute.edgeErrors++
+	s.edgeErrors.add(err.Error(), at)
 }
 
 // RecordMetric observes a value of the function. NaN and infinite values, and names beyond the limit of 500, are dropped.
@@ -204,13 +234,20 @@ func (s *Stats) Reset() {
 func (s *Stats) Status(running bool) *pb.FunctionStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &pb.FunctionStatus{
+	status := &pb.FunctionStatus{
 		Running: running, InstanceId: s.instanceID,
 		NumReceived: s.total.received, NumSuccessfullyProcessed: s.total.processed,
 		NumUserExceptions: s.total.userErrors, LatestUserExceptions: s.userErrors.proto(),
 		NumSystemExceptions: s.total.systemErrors, LatestSystemExceptions: s.systemErrors.proto(),
 		AverageLatency: s.total.averageLatency(), LastInvocationTime: millis(s.lastInvocation),
 	}
+	switch s.edge { // the Java instance fills the lists alone, and leaves the numbers at 0
+	case "sink":
+		status.NumSinkExceptions, status.LatestSinkExceptions = s.total.edgeErrors, s.edgeErrors.proto()
+	case "source":
+		status.NumSourceExceptions, status.LatestSourceExceptions = s.total.edgeErrors, s.edgeErrors.proto()
+	}
+	return status
 }
 
 func (r recent) proto() []*pb.FunctionStatus_ExceptionInformation {

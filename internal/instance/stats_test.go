@@ -20,9 +20,11 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/test/standalone"
 )
 
 // samples gathers everything as name{label=value,…} value, without the labels that all series have.
@@ -74,7 +76,7 @@ func TestStats(t *testing.T) {
 		"user_exceptions_total": 12, "user_exceptions_1min_total": 12, "system_exceptions_total": 1, "system_exceptions_1min_total": 1,
 		"process_latency_ms": 8, "process_latency_ms_1min": 8, "last_invocation": 1_700_000_000_123, "user_metric|size": 6, "user_exception|bad 5": 1,
 	} {
-		require.Equal(t, want, got[metricPrefix+name], name)
+		require.Equal(t, want, got["pulsar_function_"+name], name)
 	}
 
 	status := s.Status(true)
@@ -95,10 +97,10 @@ func TestStats(t *testing.T) {
 
 	s.Tumble()
 	got = samples(t, s)
-	require.Equal(t, 2.0, got[metricPrefix+"received_total"])
-	require.Zero(t, got[metricPrefix+"received_1min_total"])
-	require.Zero(t, got[metricPrefix+"process_latency_ms_1min"])
-	require.Equal(t, 6.0, got[metricPrefix+"user_metric|size"], "only a reset clears user metrics")
+	require.Equal(t, 2.0, got["pulsar_function_received_total"])
+	require.Zero(t, got["pulsar_function_received_1min_total"])
+	require.Zero(t, got["pulsar_function_process_latency_ms_1min"])
+	require.Equal(t, 6.0, got["pulsar_function_user_metric|size"], "only a reset clears user metrics")
 	s.Reset()
 	require.Empty(t, s.Metrics().UserMetrics)
 
@@ -110,7 +112,7 @@ func TestStats(t *testing.T) {
 
 func TestMinuteStartsEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, err := New(Options{Config: testConfig(), Handler: shout, Client: newFakeClient()})
+		e, err := New(Options{Config: testConfig(), Program: Handler(shout), Client: newFakeClient()})
 		require.NoError(t, err)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -129,7 +131,7 @@ func TestMinuteStartsEveryMinute(t *testing.T) {
 
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, err := New(Options{Config: testConfig(), Handler: shout, Client: newFakeClient()})
+		e, err := New(Options{Config: testConfig(), Program: Handler(shout), Client: newFakeClient()})
 		require.NoError(t, err)
 		control := NewControl(e)
 		start := time.Now()
@@ -148,20 +150,12 @@ func TestWatchdog(t *testing.T) {
 	})
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func TestServePorts(t *testing.T) {
 	cfg := testConfig()
-	cfg.Port, cfg.MetricsPort = freePort(t), freePort(t)
-	cfg.HealthInterval = 100 * time.Millisecond
+	cfg.Port, cfg.MetricsPort = standalone.FreePort(t), standalone.FreePort(t)
+	cfg.HealthInterval = time.Second
 	client := newFakeClient()
-	e, err := New(Options{Config: cfg, Handler: shout, Client: client})
+	e, err := New(Options{Config: cfg, Program: Handler(shout), Client: client})
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- serve(t.Context(), cfg, e, zap.NewNop()) }()
@@ -175,6 +169,10 @@ func TestServePorts(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, err := worker.GetFunctionStatus(t.Context(), &emptypb.Empty{})
 		return err == nil && status.Running && status.NumUserExceptions == 1
+	}, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { // what a readiness probe of Kubernetes asks
+		answer, err := healthpb.NewHealthClient(connection).Check(t.Context(), &healthpb.HealthCheckRequest{})
+		return err == nil && answer.Status == healthpb.HealthCheckResponse_SERVING
 	}, 5*time.Second, 10*time.Millisecond)
 	health, err := worker.HealthCheck(t.Context(), &emptypb.Empty{})
 	require.NoError(t, err)
@@ -190,6 +188,8 @@ func TestServePorts(t *testing.T) {
 	require.NoError(t, err)
 
 	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/other": 404} {
+		_, err := worker.HealthCheck(t.Context(), &emptypb.Empty{}) // it lives for three intervals from here
+		require.NoError(t, err)
 		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(fmt.Sprintf("http://127.0.0.1:%d%s", cfg.MetricsPort, path))
 		require.NoError(t, err)
 		body, err := io.ReadAll(response.Body)
@@ -217,7 +217,7 @@ func TestServePortTaken(t *testing.T) {
 		"opening the metrics port": {MetricsPort: taken},
 	} {
 		cfg.Details = testConfig().Details
-		e, err := New(Options{Config: cfg, Handler: shout, Client: newFakeClient()})
+		e, err := New(Options{Config: cfg, Program: Handler(shout), Client: newFakeClient()})
 		require.NoError(t, err)
 		require.ErrorContains(t, serve(t.Context(), cfg, e, zap.NewNop()), want)
 	}

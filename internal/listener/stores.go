@@ -61,6 +61,9 @@ func loadJKS(data []byte, password string) (store keystore.KeyStore, err error) 
 			err = errors.New("the JKS file is damaged")
 		}
 	}()
+	if err := checkJKS(data); err != nil {
+		return store, fmt.Errorf("the JKS file is damaged: %w", err)
+	}
 	store = keystore.New(keystore.WithOrderedAliases())
 	if err := store.Load(bytes.NewReader(data), []byte(password)); err != nil {
 		return store, fmt.Errorf("reading the JKS file: %w", err)

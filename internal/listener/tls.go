@@ -201,9 +201,19 @@ func (t *TLS) build(files [][]byte) (*material, error) {
 	}
 	m.config = &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientCAs: m.roots, ClientAuth: t.clientAuth(),
-		MinVersion: t.o.MinVersion, MaxVersion: t.o.MaxVersion, CipherSuites: t.o.Ciphers, NextProtos: []string{"http/1.1"},
+		MinVersion: t.o.MinVersion, MaxVersion: t.o.MaxVersion, CipherSuites: t.o.Ciphers, NextProtos: t.protocols(),
 	}
 	return m, nil
+}
+
+// protocols offers HTTP/2 unless a suite that it prohibits (RFC 9113, appendix A: those without authenticated encryption) may be
+// negotiated: clients close such connections.
+func (t *TLS) protocols() []string {
+	prohibited := func(id uint16) bool { return strings.Contains(tls.CipherSuiteName(id), "_CBC_") }
+	if t.o.MinVersion < tls.VersionTLS13 && slices.ContainsFunc(t.o.Ciphers, prohibited) {
+		return []string{"http/1.1"}
+	}
+	return []string{"h2", "http/1.1"}
 }
 
 func (t *TLS) clientAuth() tls.ClientAuthType {

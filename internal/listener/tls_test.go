@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -327,4 +328,34 @@ func FuzzStores(f *testing.F) {
 		_, _ = keyStore(data, "changeit")
 		_, _ = trustStore(data, "changeit")
 	})
+}
+
+// TestDamagedJKS: no length or number that a file states costs more memory than the file has.
+func TestDamagedJKS(t *testing.T) {
+	head := []byte{0xFE, 0xED, 0xFE, 0xED, 0, 0, 0, 2, 0, 0, 0, 1}
+	entry := func(kind byte, rest ...byte) []byte {
+		return append(append(append([]byte{}, head...), 0, 0, 0, kind, 0, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0), rest...)
+	}
+	for name, tc := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"head":                   {head[:9], "within its head"},
+		"no entry":               {head, "entry 1 of 1"},
+		"a key of 4 GiB":         {entry(1, 0xFF, 0xFF, 0xFF, 0xFF), "entry 1 of 1"},
+		"4 billion certificates": {entry(1, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF), "entry 1 of 1"},
+		"a certificate of 4 GiB": {entry(2, 0, 1, 'X', 0xFF, 0xFF, 0xFF, 0xFF), "entry 1 of 1"},
+		"unknown kind":           {entry(7), "no known kind"},
+		"no digest":              {entry(2, 0, 1, 'X', 0, 0, 0, 1, 0), "0 bytes follow its entries"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := keyStore(tc.data, "changeit")
+			runtime.ReadMemStats(&after)
+			require.ErrorContains(t, err, "the JKS file is damaged")
+			require.ErrorContains(t, err, tc.want)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+		})
+	}
 }

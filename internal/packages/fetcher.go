@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -37,6 +37,7 @@ type FetcherConfig struct {
 	Service  PackageService // the broker's, for function:// and the like; nil: not available
 	Builtins Builtins       // installed archives; nil: none
 	URLs     *URLPolicy
+	Networks []netip.Prefix // where http(s) URLs may lead besides public addresses
 
 	// Peers lists the base URLs (http://host:port) of the other live members. One of them, a Java worker, may have what
 	// Store has not: the logs in BookKeeper. PeerClient carries this worker's credentials. Both nil: nobody is asked.
@@ -44,9 +45,11 @@ type FetcherConfig struct {
 	PeerClient *http.Client
 
 	DownloadDirectory string
-	MaxSize           int64         // bytes; 0 means DefaultMaxSize
-	Timeout           time.Duration // of Local when its context has no deadline; 0 means DefaultTimeout
-	Log               *zap.Logger
+	// Private closes the directories of instances to other users; the runtime opens each to the user that its instance runs as.
+	Private bool
+	MaxSize int64         // bytes; 0 means DefaultMaxSize
+	Timeout time.Duration // of Local when its context has no deadline; 0 means DefaultTimeout
+	Log     *zap.Logger
 }
 
 // Fetcher resolves a packagePath of any form (coordination contract, sections 8.1 and 9). It is safe for concurrent use.
@@ -81,9 +84,9 @@ func NewFetcher(cfg FetcherConfig) (*Fetcher, error) {
 	if cfg.Service != nil {
 		service = NewBrokerStore(cfg.Service)
 	}
-	dialer := &net.Dialer{Timeout: httpConnectTimeout}
+	g := newGuard(cfg.Networks)
 	return &Fetcher{cfg: cfg, service: service, http: &http.Client{Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: httpConnectTimeout,
+		Proxy: g.choose, DialContext: g.dial, TLSHandshakeTimeout: httpConnectTimeout,
 		ResponseHeaderTimeout: httpHeaderTimeout, IdleConnTimeout: time.Minute,
 	}}}, nil
 }
@@ -153,6 +156,9 @@ func (f *Fetcher) inPlace(location string, kind Kind) (file string, ok bool, err
 	}
 	if name, ok := strings.CutPrefix(location, builtinPrefix); ok {
 		file, err := f.builtinFile(name, kind)
+		if err == nil && file == "" {
+			err = fmt.Errorf("%w: built-in function %q is compiled into the worker and has no package", ErrNotFound, name)
+		}
 		return file, err == nil, err
 	}
 	return "", false, nil
@@ -165,21 +171,18 @@ func (f *Fetcher) localFile(location string, kind Kind) (string, error) {
 		return "", invalidURL(location, err)
 	}
 	file := filepath.Clean(permit.url.Path)
-	if permit.within == "" {
-		return file, nil
-	}
 	real, err := filepath.EvalSymlinks(file)
 	if err != nil {
 		return "", fmt.Errorf("opening package %s: %w", location, err)
 	}
-	root, err := filepath.EvalSymlinks(permit.within)
-	if err != nil {
-		return "", fmt.Errorf("opening package %s: %w", location, err)
+	if real != file && !f.cfg.URLs.allowsFile(kind, real) {
+		where := permit.within
+		if where == "" {
+			where = "what the patterns of package URLs allow; name the file where it is"
+		}
+		return "", invalidURL(location, fmt.Errorf("%w: a symbolic link leads out of %s", ErrNotAllowed, where))
 	}
-	if !isWithin(real, root) {
-		return "", invalidURL(location, fmt.Errorf("%w: a symbolic link leads out of %s", ErrNotAllowed, permit.within))
-	}
-	return file, nil
+	return real, nil
 }
 
 func (f *Fetcher) builtinFile(name string, kind Kind) (string, error) {
@@ -240,12 +243,36 @@ func (f *Fetcher) download(ctx context.Context, location string, kind Kind) (io.
 	if err != nil {
 		return nil, "", invalidURL(location, err)
 	}
+	cancel := context.CancelFunc(func() {})
+	if _, ok := ctx.Deadline(); !ok { // a server that trickles must not hold the caller for ever
+		ctx, cancel = context.WithTimeout(ctx, f.cfg.Timeout)
+	}
+	body, err := f.get(ctx, permit, location, kind)
+	if err != nil {
+		cancel()
+		return nil, "", err
+	}
+	return &boundedBody{body, cancel}, baseName(permit.url.Path), nil
+}
+
+// boundedBody ends the time limit of a download with it.
+type boundedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *boundedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+func (f *Fetcher) get(ctx context.Context, permit permit, location string, kind Kind) (io.ReadCloser, error) {
 	target := *permit.url
 	user := target.User
 	target.User = nil
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return nil, "", fmt.Errorf("downloading package %s: %w", redact(location), err)
+		return nil, fmt.Errorf("downloading package %s: %w", Redact(location), err)
 	}
 	if user != nil {
 		password, _ := user.Password()
@@ -263,13 +290,13 @@ func (f *Fetcher) download(ctx context.Context, location string, kind Kind) (io.
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, "", fmt.Errorf("downloading package %s: %w", redact(location), err)
+		return nil, fmt.Errorf("downloading package %s: %w", Redact(location), err)
 	}
 	if err := f.checkResponse(response); err != nil {
 		response.Body.Close()
-		return nil, "", fmt.Errorf("downloading package %s: %w", redact(location), err)
+		return nil, fmt.Errorf("downloading package %s: %w", Redact(location), err)
 	}
-	return response.Body, baseName(permit.url.Path), nil
+	return response.Body, nil
 }
 
 func (f *Fetcher) checkResponse(response *http.Response) error {
@@ -286,11 +313,11 @@ func (f *Fetcher) checkResponse(response *http.Response) error {
 
 func invalidURL(location string, err error) error {
 	//lint:ignore ST1005 Java's words
-	return fmt.Errorf("Package URL %s is not valid: %w", redact(location), err)
+	return fmt.Errorf("Package URL %s is not valid: %w", Redact(location), err)
 }
 
-// redact hides the password of a URL that goes into an error.
-func redact(location string) string {
+// Redact hides the password of a URL that goes into an error or a log.
+func Redact(location string) string {
 	u, err := url.Parse(location)
 	if err != nil {
 		scheme, _, _ := strings.Cut(location, ":")
@@ -317,7 +344,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		b.left = 0
-		return 0, fmt.Errorf("reading package %s: %w: the limit is %d bytes", redact(b.location), ErrTooLarge, b.max)
+		return 0, fmt.Errorf("reading package %s: %w: the limit is %d bytes", Redact(b.location), ErrTooLarge, b.max)
 	}
 	return n, err
 }

@@ -128,7 +128,7 @@ func newBench(t *testing.T, change ...func(*FetcherConfig)) *bench {
 	require.NoError(t, err)
 	b.store, err = NewFileStore(t.TempDir())
 	require.NoError(t, err)
-	cfg := FetcherConfig{Store: b.store, Service: b.service, URLs: policy, DownloadDirectory: t.TempDir(), MaxSize: 10_000,
+	cfg := FetcherConfig{Store: b.store, Service: b.service, URLs: policy, DownloadDirectory: t.TempDir(), MaxSize: 10_000, Networks: prefixes("127.0.0.0/8"),
 		Builtins: fakeBuiltins{connectors: map[string]string{"both": b.write(t, b.connectors, "c.nar", "connector")},
 			functions: map[string]string{"both": b.write(t, b.functions, "f.nar", "function")}}}
 	for _, f := range change {
@@ -301,6 +301,29 @@ func TestFetcherLocal(t *testing.T) {
 		}
 		group.Wait()
 	})
+	t.Run("set aside", func(t *testing.T) {
+		fn := function(pb.FunctionDetails_PYTHON)
+		old, err := b.Local(ctx, fn, location("key", "a.py"), 40, false)
+		require.NoError(t, err)
+		kept, err := b.SetAside(fn, 40, old)
+		require.NoError(t, err)
+		assert.Equal(t, "a.py", filepath.Base(kept), "a Python module's name")
+		assertFile(t, kept, "stored", 0o644)
+		again, err := b.SetAside(fn, 40, kept)
+		require.NoError(t, err)
+		assert.Equal(t, kept, again)
+		next, err := b.Local(ctx, fn, location("key", "a.py"), 40, false)
+		require.NoError(t, err)
+		assert.NotEqual(t, kept, next)
+		assertFile(t, kept, "stored", 0o644)
+		elsewhere, err := b.SetAside(fn, 40, "/srv/in-place.py")
+		require.NoError(t, err)
+		assert.Equal(t, "/srv/in-place.py", elsewhere, "what is used in place stays")
+		_, err = b.SetAside(fn, 40, old+".gone")
+		require.ErrorContains(t, err, "keeping the package of the version before of t/n/f")
+		require.NoError(t, b.Remove(fn, 40))
+		assert.NoFileExists(t, kept)
+	})
 	require.NoError(t, b.Remove(function(pb.FunctionDetails_JAVA), 3))
 	assert.NoFileExists(t, file)
 	require.NoError(t, b.Remove(function(pb.FunctionDetails_JAVA), 3), "twice")
@@ -431,4 +454,21 @@ func TestFetcherEndsWithItsContext(t *testing.T) {
 	}()
 	cancel()
 	require.True(t, errors.Is(<-done, context.Canceled))
+}
+
+// TestPrivateDirectories: nobody but the worker enters the directory of an instance until the runtime opens it, and a later download leaves it open.
+func TestPrivateDirectories(t *testing.T) {
+	f := &Fetcher{cfg: FetcherConfig{DownloadDirectory: t.TempDir(), Private: true}}
+	instance := filepath.Join(f.cfg.DownloadDirectory, "t", "n", "f", "0")
+	mode := func() os.FileMode {
+		info, err := os.Stat(instance)
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
+	require.NoError(t, f.makeDirectory(filepath.Join(instance, transformDirectory)))
+	require.Equal(t, os.FileMode(0o700), mode())
+	require.NoError(t, os.Chmod(instance, 0o750))
+	require.NoError(t, f.makeDirectory(filepath.Join(instance, asideDirectory)))
+	require.Equal(t, os.FileMode(0o750), mode())
+	require.Error(t, f.makeDirectory(filepath.Dir(instance)))
 }

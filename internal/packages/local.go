@@ -2,6 +2,7 @@ package packages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,8 +41,11 @@ func (f *Fetcher) Local(ctx context.Context, details *pb.FunctionDetails, loc *p
 	}
 	if name := builtinName(details, location, kind); name != "" {
 		file, err := f.builtinFile(name, kind)
-		if err != nil {
+		switch {
+		case err != nil:
 			return "", err
+		case file == "": // it is compiled into the worker
+			return builtinPrefix + name, nil
 		}
 		return file, checkRegular(file)
 	}
@@ -73,7 +77,7 @@ func (f *Fetcher) Local(ctx context.Context, details *pb.FunctionDetails, loc *p
 		err = place(ctx, body, file, instanceID, mode)
 	}
 	if err != nil {
-		return "", fmt.Errorf("fetching package %s: %w", redact(location), err)
+		return "", fmt.Errorf("fetching package %s: %w", Redact(location), err)
 	}
 	return file, nil
 }
@@ -95,6 +99,30 @@ func place(ctx context.Context, body io.Reader, file string, instanceID int32, m
 		_ = os.Remove(temp)
 	}
 	return err
+}
+
+// asideDirectory holds, in an instance's directory, the packages of the version before.
+const asideDirectory = "previous"
+
+// SetAside moves a package that Local downloaded for an instance out of the way of the next one, until Remove, and tells
+// where it is then. What is used in place stays, and so does what is aside.
+func (f *Fetcher) SetAside(details *pb.FunctionDetails, instanceID int32, file string) (string, error) {
+	directory, err := f.instanceDirectory(details, instanceID)
+	if err != nil {
+		return "", err
+	}
+	inside, err := filepath.Rel(directory, file)
+	if err != nil || !filepath.IsLocal(inside) || strings.HasPrefix(inside, asideDirectory+string(filepath.Separator)) {
+		return file, nil
+	}
+	kept := filepath.Join(directory, asideDirectory, inside)
+	if err = f.makeDirectory(filepath.Dir(kept)); err == nil {
+		err = os.Rename(file, kept)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keeping the package of the version before of %s: %w", pb.FullyQualifiedName(details), err)
+	}
+	return kept, nil
 }
 
 // Remove deletes what Local downloaded for an instance.
@@ -121,8 +149,25 @@ func (f *Fetcher) Remove(details *pb.FunctionDetails, instanceID int32) error {
 func (f *Fetcher) makeDirectory(directory string) error {
 	f.directories.Lock()
 	defer f.directories.Unlock()
+	if f.cfg.Private {
+		inside, err := filepath.Rel(f.cfg.DownloadDirectory, directory)
+		parts := strings.Split(inside, string(filepath.Separator))
+		if err != nil || len(parts) < instanceDepth {
+			return fmt.Errorf("%s is no directory of an instance", directory)
+		}
+		instance := filepath.Join(append([]string{f.cfg.DownloadDirectory}, parts[:instanceDepth]...)...)
+		if err := os.MkdirAll(filepath.Dir(instance), 0o755); err != nil {
+			return err
+		}
+		if err := os.Mkdir(instance, 0o700); err != nil && !errors.Is(err, os.ErrExist) { // one that is there may be given to a function already
+			return err
+		}
+	}
 	return os.MkdirAll(directory, 0o755)
 }
+
+// instanceDepth is how far the directory of an instance is below the download directory: tenant, namespace, name, instance.
+const instanceDepth = 4
 
 // instanceDirectory refuses names that would lead out of the download directory.
 func (f *Fetcher) instanceDirectory(details *pb.FunctionDetails, instanceID int32) (string, error) {

@@ -86,6 +86,7 @@ type Store interface {
 // Builtins are the archives that are installed on this worker. The catalogue implements it.
 type Builtins interface {
 	ConnectorFile(name string) (path string, ok bool)
+	// A file of "" stands for what is compiled into the worker.
 	FunctionFile(name string) (path string, ok bool)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,7 +23,7 @@ type URLPolicyConfig struct {
 	ConnectorPatterns, FunctionPatterns []string
 }
 
-// URLPolicy decides which package URLs may be used. It is immutable; its decisions look at no file.
+// URLPolicy decides which package URLs may be used. It is immutable.
 type URLPolicy struct{ connectors, functions rules }
 
 type rules struct {
@@ -115,12 +116,30 @@ func (r rules) allow(u *url.URL, normal string) (ok bool, within string) {
 	if r.directory != "" && u.Scheme == "file" && isWithin(filepath.Clean(u.Path), r.directory) {
 		return true, r.directory
 	}
-	for _, pattern := range r.patterns {
-		if pattern.MatchString(normal) {
-			return true, ""
+	// What is opened is the path without escapes and dots, so that must be allowed as well as the text.
+	return r.matches(normal) && (u.Scheme != "file" || r.matchesPath(filepath.Clean(u.Path))), ""
+}
+
+func (r rules) matches(text string) bool {
+	return slices.ContainsFunc(r.patterns, func(p *regexp.Regexp) bool { return p.MatchString(text) })
+}
+
+// matchesPath says whether a pattern allows the file in one of the ways to write its URL.
+func (r rules) matchesPath(path string) bool {
+	escaped := (&url.URL{Path: path}).EscapedPath()
+	return slices.ContainsFunc([]string{"file://", "file:", "file://localhost"}, func(prefix string) bool { return r.matches(prefix + escaped) })
+}
+
+// allowsFile says whether a path, all links in it followed, may be a package of the kind.
+func (p *URLPolicy) allowsFile(kind Kind, path string) bool {
+	within := func(r rules) bool {
+		if r.matchesPath(path) {
+			return true
 		}
+		root, err := filepath.EvalSymlinks(r.directory)
+		return r.directory != "" && err == nil && isWithin(path, root)
 	}
-	return false, ""
+	return kind != Function && within(p.connectors) || (kind == Function || kind == AnyKind) && within(p.functions)
 }
 
 // isWithin compares clean absolute paths.

@@ -1,7 +1,9 @@
 package packages
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -93,6 +95,10 @@ func TestURLPolicy(t *testing.T) {
 		{"alternatives are whole too", patterns, "http://a/xx", false, false},
 		{"an alternative", patterns, "http://b/y", true, false},
 		{"patterns see the normalised URL", patterns, "file:///opt/code/../../etc/passwd", false, false},
+		{"patterns see the path that is opened, dots", patterns, "file:///opt/code/%2e%2e/secret/f.py", false, false},
+		{"patterns see the path that is opened, slashes", patterns, "file:///opt/code/..%2fsecret%2ff.py", false, false},
+		{"an escaped blank", patterns, "file:///opt/code/a%20b.py", false, true},
+		{"a file by pattern, written otherwise", patterns, "file:/opt/code/f.py", false, false},
 		{"a file by pattern", patterns, "file:///opt/code/f.py", false, true},
 		{"user info does not fool a pattern", patterns, "https://repo.example@evil/a.nar", false, false},
 		{"nonsense", patterns, "://", false, false},
@@ -135,4 +141,32 @@ func FuzzURLPolicy(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLinksAreFollowed: a link may lead only to where a pattern or the directory allows.
+func TestLinksAreFollowed(t *testing.T) {
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	file := func(path string) string {
+		path = filepath.Join(base, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+		return path
+	}
+	inside, secret := file("code/f.py"), file("secret/s.py")
+	link := func(name, to string) string {
+		require.NoError(t, os.Symlink(to, filepath.Join(base, "code", name)))
+		return "file://" + filepath.Join(base, "code", name)
+	}
+	policy, err := NewURLPolicy(URLPolicyConfig{FunctionPatterns: []string{"file://" + regexp.QuoteMeta(base) + "/code/.*"}})
+	require.NoError(t, err)
+	f := &Fetcher{cfg: FetcherConfig{URLs: policy}}
+	got, err := f.localFile(link("good.py", inside), Function)
+	require.NoError(t, err)
+	require.Equal(t, inside, got)
+	for _, bad := range []string{link("bad.py", secret), link("dir", filepath.Dir(secret)) + "/s.py"} {
+		_, err = f.localFile(bad, Function)
+		require.ErrorIs(t, err, ErrNotAllowed)
+		require.ErrorContains(t, err, "a symbolic link leads out of")
+	}
 }

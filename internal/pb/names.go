@@ -32,8 +32,29 @@ func ComponentTypeOf(d *FunctionDetails) FunctionDetails_ComponentType {
 	}
 }
 
+// BuiltinName is the built-in that a component is made of, "" for none; that of a sink is not its transform function.
+func BuiltinName(d *FunctionDetails) string {
+	switch ComponentTypeOf(d) {
+	case FunctionDetails_SINK:
+		return d.GetSink().GetBuiltin()
+	case FunctionDetails_SOURCE:
+		return d.GetSource().GetBuiltin()
+	default:
+		return d.GetBuiltin()
+	}
+}
+
 // PulsarSinkClass is the sink class that only writes results to a topic, as a function does.
 const PulsarSinkClass = "org.apache.pulsar.functions.sink.PulsarSink"
+
+// MaxParallelism bounds what one registration makes workers, the broker and a Kubernetes cluster hold: a submission with more is refused, and
+// of a function that another worker has registered with more, no more instances are dealt with.
+const MaxParallelism = 100_000
+
+// InstanceCount is how many instances a function has: its parallelism, between 0 and MaxParallelism.
+func InstanceCount(d *FunctionDetails) int32 {
+	return min(max(d.GetParallelism(), 0), MaxParallelism)
+}
 
 // WantsToRun says whether the desired state of this instance is running: it is, unless the metadata
 // stopped it; instance -1 runs when any instance does.

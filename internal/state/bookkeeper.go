@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
+	"github.com/functions-worker/functions-worker/internal/instance"
 	"github.com/functions-worker/functions-worker/internal/state/tablepb"
 )
 
@@ -203,6 +204,73 @@ func (b *BookKeeper) Delete(ctx context.Context, tenant, namespace, name, key st
 		return nil
 	}
 	return b.failed(err, "deleting from the state", tenant, namespace, name)
+}
+
+// Increment implements Store. Only what surely was not done is tried again: an increment done twice would count twice.
+func (b *BookKeeper) Increment(ctx context.Context, tenant, namespace, name, key string, amount int64) (int64, error) {
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	var total int64
+	err := b.retry(ctx, func(ctx context.Context) error {
+		table, err := b.openOrCreate(ctx, tableNamespace(tenant, namespace), name)
+		if err != nil {
+			return err
+		}
+		answer, err := b.tables.Increment(routed(ctx, table, key), &tablepb.IncrementRequest{
+			Key: []byte(key), Amount: amount, GetTotal: true, Header: header(table, key),
+		})
+		if err == nil {
+			err = answered(answer.GetHeader().GetCode())
+		}
+		total = answer.GetTotalAmount()
+		return onlyIfNotDone(err)
+	})
+	if isAnswer(err, tablepb.StatusCode_BAD_REQUEST) {
+		err = ErrNoCounter
+	}
+	return total, b.failed(err, "incrementing a counter in the state", tenant, namespace, name)
+}
+
+// CompareAndSet implements Store.
+func (b *BookKeeper) CompareAndSet(ctx context.Context, tenant, namespace, name, key string, version int64, value []byte) (int64, error) {
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	if room := maxRecord - 3*len(key) - 64; len(value) > room {
+		return 0, fmt.Errorf("%w: the value has %d bytes, and at most %d are possible with this key", ErrLimit, len(value), room)
+	}
+	condition := &tablepb.Compare{
+		Result: tablepb.Compare_EQUAL, Target: tablepb.Compare_VERSION, Key: []byte(key),
+		TargetUnion: &tablepb.Compare_Version{Version: version},
+	}
+	if version == instance.NoVersion { // a key without a value has no value that equals: the service compares with an empty one
+		condition.Target, condition.TargetUnion = tablepb.Compare_VALUE, &tablepb.Compare_Value{}
+	}
+	var done bool
+	err := b.retry(ctx, func(ctx context.Context) error {
+		table, err := b.openOrCreate(ctx, tableNamespace(tenant, namespace), name)
+		if err != nil {
+			return err
+		}
+		put := &tablepb.PutRequest{Key: []byte(key), Value: value, Header: header(table, key)}
+		answer, err := b.tables.Txn(routed(ctx, table, key), &tablepb.TxnRequest{
+			Compare: []*tablepb.Compare{condition}, Success: []*tablepb.RequestOp{{Request: &tablepb.RequestOp_RequestPut{RequestPut: put}}},
+			Header: header(table, key),
+		})
+		if err == nil {
+			err = answered(answer.GetHeader().GetCode())
+		}
+		done = answer.GetSucceeded()
+		return onlyIfNotDone(err)
+	})
+	switch {
+	case isAnswer(err, tablepb.StatusCode_KEY_NOT_FOUND), err == nil && !done:
+		return 0, instance.ErrStateChanged
+	case isAnswer(err, tablepb.StatusCode_BAD_REQUEST):
+		err = ErrCounter
+	}
+	return version + 1, b.failed(err, "writing the state", tenant, namespace, name)
 }
 
 // Cleanup implements Store.

@@ -236,7 +236,9 @@ func (f *fake) Increment(ctx context.Context, r *tablepb.IncrementRequest) (*tab
 		return nil, err
 	}
 	kv := &tablepb.KeyValue{Key: r.GetKey(), IsNumber: true, NumberValue: r.GetAmount()}
-	if old := table.values[string(r.GetKey())]; old != nil {
+	if old := table.values[string(r.GetKey())]; old != nil && !old.GetIsNumber() {
+		return &tablepb.IncrementResponse{Header: &tablepb.ResponseHeader{Code: tablepb.StatusCode_BAD_REQUEST}}, nil
+	} else if old != nil {
 		kv.NumberValue, kv.Version = old.GetNumberValue()+r.GetAmount(), old.GetVersion()+1
 	}
 	table.values[string(r.GetKey())] = kv
@@ -254,6 +256,34 @@ func (f *fake) Delete(ctx context.Context, r *tablepb.DeleteRangeRequest) (*tabl
 	if table.values[string(r.GetKey())] != nil {
 		delete(table.values, string(r.GetKey()))
 		answer.Deleted = 1
+	}
+	return answer, nil
+}
+
+// Txn knows what the store uses: one condition and one put. A condition on a key without a value holds only when it
+// compares with no value, as in the real service.
+func (f *fake) Txn(ctx context.Context, r *tablepb.TxnRequest) (*tablepb.TxnResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	condition, put := r.GetCompare()[0], r.GetSuccess()[0].GetRequestPut()
+	table, err := f.table(ctx, r.GetHeader(), condition.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	old := table.values[string(condition.GetKey())]
+	var holds bool
+	if condition.GetTarget() == tablepb.Compare_VALUE {
+		holds = old == nil
+	} else {
+		holds = old != nil && old.GetVersion() == condition.GetVersion()
+	}
+	answer := &tablepb.TxnResponse{Header: &tablepb.ResponseHeader{}, Succeeded: holds}
+	if holds {
+		kv := &tablepb.KeyValue{Key: put.GetKey(), Value: put.GetValue()}
+		if old != nil {
+			kv.Version = old.GetVersion() + 1
+		}
+		table.values[string(put.GetKey())] = kv
 	}
 	return answer, nil
 }

@@ -52,6 +52,9 @@ func isAnswer(err error, wanted ...tablepb.StatusCode) bool {
 // does not know yet where the range of a new table is (gRPC status NOT_FOUND). It calls most of its own failures
 // INTERNAL_SERVER_ERROR, also a lost race between two creations.
 func transient(err error) bool {
+	if unknown := (unknownError{}); errors.As(err, &unknown) {
+		return false
+	}
 	if errors.Is(err, errNotCreated) {
 		return true
 	}
@@ -101,4 +104,21 @@ func retry(ctx context.Context, limit, perCall time.Duration, attempt func(conte
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		}
 	}
+}
+
+// unknownError keeps an attempt from being made again, because the one before may have been done.
+type unknownError struct{ error }
+
+func (e unknownError) Unwrap() error { return e.error }
+
+// onlyIfNotDone lets an operation be tried again only where the service did surely not do it: it did not know where the
+// range is, or could not be reached at all.
+func onlyIfNotDone(err error) error {
+	if err == nil || !transient(err) {
+		return err
+	}
+	if isAnswer(err, tablepb.StatusCode_WRONG_GROUP_LOCATION, tablepb.StatusCode_STALE_GROUP_INFO, tablepb.StatusCode_GROUP_NOT_FOUND) || status.Code(err) == codes.NotFound {
+		return err
+	}
+	return unknownError{fmt.Errorf("it is not known whether it was done: %w", err)}
 }

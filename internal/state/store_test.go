@@ -85,6 +85,7 @@ func testContract(t *testing.T, url string) {
 	_, _, _, err = get("text")
 	require.ErrorIs(t, err, ErrNoKey)
 
+	testOperations(t, s, tenant, "n-s", name)
 	testParallelCreation(t, url, tenant)
 	require.NoError(t, s.Cleanup(ctx, tenant, "n-s", name))
 	_, _, _, err = get("empty")

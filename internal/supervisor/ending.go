@@ -20,7 +20,7 @@ func (t *task) stop(rt runtime.Runtime, spec *pb.Instance) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.s.o.StopTimeout)
 	defer cancel()
 	if err := rt.Stop(ctx); err != nil {
-		t.log.Error("instance could not be stopped", zap.Error(err))
+		t.logger().Error("instance could not be stopped", zap.Error(err))
 	}
 	select {
 	case <-rt.Done():
@@ -50,7 +50,7 @@ func (t *task) removeFiles(spec *pb.Instance) {
 		return
 	}
 	if err := t.s.o.Packages.Remove(spec.GetFunctionMetaData().GetFunctionDetails(), spec.GetInstanceId()); err != nil {
-		t.log.Warn("the files of the instance could not be removed", zap.Error(err))
+		t.logger().Warn("the files of the instance could not be removed", zap.Error(err))
 	}
 }
 
@@ -85,7 +85,7 @@ func (t *task) ask(ctx context.Context, question func(context.Context) (bool, er
 		if err == nil {
 			return yes, true
 		}
-		t.log.Warn("cannot tell yet whether the function is deleted", zap.Error(err), zap.Duration("retryIn", wait))
+		t.logger().Warn("cannot tell yet whether the function is deleted", zap.Error(err), zap.Duration("retryIn", wait))
 		sleep(ctx, wait)
 	}
 	return false, false
@@ -97,7 +97,7 @@ func (t *task) deleteExternal(ctx context.Context, spec *pb.Instance) {
 	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, time.Minute) {
 		rt, err := t.s.o.Factory.New(runtime.Instance{Spec: spec})
 		if err != nil {
-			t.log.Error("a function cannot be removed from the runtime", zap.Error(err))
+			t.logger().Error("a function cannot be removed from the runtime", zap.Error(err))
 			return
 		}
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.s.o.StopTimeout)
@@ -107,7 +107,7 @@ func (t *task) deleteExternal(ctx context.Context, spec *pb.Instance) {
 			t.set(func(v *view) { v.message = "" })
 			return
 		}
-		t.log.Error("a function could not be removed from the runtime", zap.Error(err), zap.Duration("retryIn", wait))
+		t.logger().Error("a function could not be removed from the runtime", zap.Error(err), zap.Duration("retryIn", wait))
 		t.set(func(v *view) { v.message = "not removed from the runtime yet: " + err.Error() })
 		sleep(ctx, wait)
 	}

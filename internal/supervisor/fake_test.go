@@ -68,6 +68,7 @@ type fakeFactory struct {
 	mu       sync.Mutex
 	runs     map[string][]*fakeRun
 	plan     func(key string, n int) fakePlan
+	byConfig map[string]fakePlan // goes before plan, by the user config of the version
 	external bool
 	newErr   error
 }
@@ -100,11 +101,24 @@ func (f *fakeFactory) New(in runtime.Instance) (runtime.Runtime, error) {
 	}
 	key := pb.InstanceKey(in.Spec)
 	r := &fakeRun{in: in, plan: f.plan(key, len(f.runs[key])), done: make(chan struct{})}
+	if plan, ok := f.byConfig[in.Spec.GetFunctionMetaData().GetFunctionDetails().GetUserConfig()]; ok {
+		r.plan = plan
+	}
 	f.runs[key] = append(f.runs[key], r)
 	if f.external {
 		return &externalRun{fakeRun: r}, nil
 	}
 	return r, nil
+}
+
+// configs are the user configs of the versions that runs were made of.
+func (f *fakeFactory) configs(key string) (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.runs[key] {
+		list = append(list, r.in.Spec.GetFunctionMetaData().GetFunctionDetails().GetUserConfig())
+	}
+	return list
 }
 
 func (f *fakeFactory) count(key string) int {
@@ -237,12 +251,14 @@ func (r *externalRun) MetricsOf(_ context.Context, id int32) (*runtime.MetricsDa
 
 // fakePackages remembers what is on disk.
 type fakePackages struct {
-	mu      sync.Mutex
-	fetched []string
-	removed []string
-	err     func(n int) error // of the n-th fetch
-	takes   time.Duration
-	path    string
+	mu       sync.Mutex
+	fetched  []string
+	removed  []string
+	aside    []string
+	err      func(n int) error // of the n-th fetch
+	asideErr error
+	takes    time.Duration
+	path     string
 }
 
 func (p *fakePackages) Local(ctx context.Context, d *pb.FunctionDetails, loc *pb.PackageLocationMetaData, _ int32, transform bool) (string, error) {
@@ -263,6 +279,13 @@ func (p *fakePackages) Local(ctx context.Context, d *pb.FunctionDetails, loc *pb
 		}
 	}
 	return p.path, nil
+}
+
+func (p *fakePackages) SetAside(d *pb.FunctionDetails, _ int32, file string) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aside = append(p.aside, d.GetName())
+	return file, p.asideErr
 }
 
 func (p *fakePackages) Remove(d *pb.FunctionDetails, _ int32) error {

@@ -90,7 +90,8 @@ func act(r *rig, rnd *rand.Rand, wanted map[string]*pb.Instance) {
 	key := fmt.Sprintf("t/n/f:%d", id)
 	switch rnd.IntN(5) {
 	case 0, 1:
-		wanted[key] = makeInstance("f", id, version(rnd.Uint64N(4)))
+		v := rnd.Uint64N(4)
+		wanted[key] = makeInstance("f", id, version(v), func(i *pb.Instance) { i.FunctionMetaData.FunctionDetails.UserConfig = fmt.Sprint(v) })
 		r.cluster.assign(wanted[key])
 	case 2:
 		wanted[key] = makeInstance("f", id, stopped)

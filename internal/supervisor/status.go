@@ -69,11 +69,22 @@ func (t *task) askStatus(ctx context.Context, v view, id int32) *pb.FunctionStat
 	case !status.GetRunning() && v.lastExit != nil:
 		status.FailureException = describe(*v.lastExit)
 	}
+	if v.note != "" {
+		status.FailureException = strings.TrimPrefix(status.FailureException+"; "+v.note, "; ")
+	}
 	return status
 }
 
 // why says what an instance without a run waits for.
 func (v view) why(now time.Time) string {
+	text := v.waiting(now)
+	if v.note != "" {
+		text += "; " + v.note
+	}
+	return text
+}
+
+func (v view) waiting(now time.Time) string {
 	switch v.phase {
 	case Stopped, Cleaning:
 		return v.message
@@ -188,7 +199,7 @@ func (t *task) scrape(ctx context.Context) []byte {
 	defer cancel()
 	var page bytes.Buffer
 	if err := v.rt.Scrape(ctx, &page); err != nil {
-		t.log.Debug("instance left out of the metrics", zap.Error(err))
+		t.logger().Debug("instance left out of the metrics", zap.Error(err))
 		return nil
 	}
 	text := bytes.ReplaceAll(page.Bytes(), []byte("\r\n"), []byte("\n"))

@@ -30,6 +30,8 @@ type Cluster interface {
 // Packages brings the files of a function to this machine.
 type Packages interface {
 	Local(ctx context.Context, details *pb.FunctionDetails, loc *pb.PackageLocationMetaData, instanceID int32, transform bool) (string, error)
+	// SetAside moves a file that Local gave out of the way of the next one, until Remove, and tells where it is then.
+	SetAside(details *pb.FunctionDetails, instanceID int32, file string) (string, error)
 	Remove(details *pb.FunctionDetails, instanceID int32) error
 }
 

@@ -34,7 +34,6 @@ const (
 type task struct {
 	s   *Supervisor
 	key string
-	log *zap.Logger
 
 	mu   sync.Mutex
 	root context.Context // of all generations
@@ -42,6 +41,8 @@ type task struct {
 	gen  *generation     // changes with every input
 	view view
 	last *pb.Instance // the last spec that was not nil, for cleaning up
+
+	fallback *revision // what a version that does not start is replaced by; of the goroutine of the task
 }
 
 // generation is the time between two changes of a task's inputs. Everything done for it ends with its context.
@@ -71,12 +72,16 @@ type view struct {
 	next     time.Time
 	lastExit *runtime.Exit // of an earlier run of this generation
 	reason   string        // why the last attempt ended, one line
+	note     string        // what to say beside the status of a run
 }
 
 func newTask(root context.Context, s *Supervisor, key string, spec *pb.Instance) *task {
-	return &task{s: s, key: key, log: s.o.Log.With(zap.String("instance", key)), root: root, spec: spec, last: spec,
+	return &task{s: s, key: key, root: root, spec: spec, last: spec,
 		gen: newGeneration(root), view: view{phase: Pending}}
 }
+
+// logger is made when something is to be said: most of thousands of tasks say nothing.
+func (t *task) logger() *zap.Logger { return t.s.o.Log.With(zap.String("instance", t.key)) }
 
 // want changes what is wanted; an equal value changes nothing.
 func (t *task) want(spec *pb.Instance) {
@@ -137,6 +142,7 @@ func (t *task) run() {
 			}
 			<-gen.ctx.Done()
 		default:
+			t.set(func(v *view) { *v = view{phase: Pending, message: "waiting for its turn"} })
 			t.keepRunning(gen, spec)
 		}
 	}
@@ -152,49 +158,86 @@ func (t *task) end(gen *generation) {
 
 // series is what the attempts of one generation share.
 type series struct {
-	gen                        *generation
+	gen      *generation
+	launches int64
+	failures int // in a row
+	revision
+	proven bool // it has run
+	back   bool // it is the version before the one that is wanted
+}
+
+// revision is a function as it was at one time, and its files on this machine.
+type revision struct {
 	spec                       *pb.Instance
-	launches                   int64
 	packageFile, transformFile string
 }
 
-// attempt is the result of one try to run the instance.
+// attempt is one try to run the instance, and how it went.
 type attempt struct {
-	lasted time.Duration // 0 when it was not launched
-	reason string
-	exit   *runtime.Exit
+	rt       runtime.Runtime // nil: it was not launched
+	launched time.Time
+	lasted   time.Duration // 0 when it was not launched
+	reason   string
+	exit     *runtime.Exit
 }
 
-// keepRunning starts the instance again and again until the generation ends. Nothing of it is left when it returns.
+// keepRunning starts the instance again and again until the generation ends. Nothing of it is left when it returns. A task spends
+// its life in wait: whatever needs much stack before and after is in functions of their own, for there are thousands of tasks.
 func (t *task) keepRunning(gen *generation, spec *pb.Instance) {
-	t.set(func(v *view) { *v = view{phase: Pending, message: "waiting for its turn"} })
-	defer t.removeFiles(spec)
-	sr := &series{gen: gen, spec: spec}
-	for failures := 0; ; {
-		a := t.attempt(sr)
-		gen.settle()
-		if gen.ctx.Err() != nil {
-			return
-		}
-		d := t.s.o.Restart.After(failures, a.lasted, t.s.o.Random())
-		failures = d.Failures
-		t.log.Warn("instance will be started again", zap.String("after", a.reason), zap.Duration("delay", d.Delay), zap.String("why", d.Reason))
-		t.set(func(v *view) {
-			v.phase, v.message, v.next = BackOff, d.Reason, time.Now().Add(d.Delay)
-			v.rt, v.started, v.reason = nil, time.Time{}, a.reason
-			if a.exit != nil {
-				v.lastExit = a.exit
-			}
-		})
-		sleep(gen.ctx, d.Delay)
-		if gen.ctx.Err() != nil {
-			return
-		}
+	for sr := (&series{gen: gen, revision: revision{spec: spec}}); sr != nil; {
+		a := t.begin(sr)
+		a.wait(gen.ctx)
+		t.finish(sr, a)
+		sr = t.next(sr, a, spec)
 	}
 }
 
-// attempt fetches, launches and watches one run, and returns when nothing of it runs any more.
-func (t *task) attempt(sr *series) attempt {
+// wait returns when the run has ended or ctx has.
+func (a *attempt) wait(ctx context.Context) {
+	if a.rt == nil {
+		return
+	}
+	select {
+	case <-a.rt.Done():
+	case <-ctx.Done():
+	}
+}
+
+// next pauses before the next attempt and tells of which series it is, spec being what is wanted; nil when the generation has ended.
+func (t *task) next(sr *series, a *attempt, spec *pb.Instance) *series {
+	ctx := sr.gen.ctx
+	if ctx.Err() != nil {
+		sr.gen.settle()
+		t.leave(sr)
+		return nil
+	}
+	d := t.s.o.Restart.After(sr.failures, a.lasted, t.s.o.Random())
+	sr.failures = d.Failures
+	t.logger().Warn("instance will be started again", zap.String("after", a.reason), zap.Duration("delay", d.Delay), zap.String("why", d.Reason))
+	t.set(func(v *view) {
+		v.phase, v.message, v.next = BackOff, d.Reason, time.Now().Add(d.Delay)
+		v.rt, v.started, v.reason = nil, time.Time{}, a.reason
+		if a.exit != nil {
+			v.lastExit = a.exit
+		}
+	})
+	sr.gen.settle()
+	if back := t.rollBack(sr, a.reason); back != nil {
+		return back
+	}
+	if t.neitherStarts(sr) {
+		sr = &series{gen: sr.gen, launches: sr.launches, failures: sr.failures, revision: revision{spec: spec}}
+	}
+	sleep(ctx, d.Delay)
+	if ctx.Err() != nil {
+		t.leave(sr)
+		return nil
+	}
+	return sr
+}
+
+// begin fetches and launches one run, and returns when it answers, or has ended, or the generation has.
+func (t *task) begin(sr *series) *attempt {
 	ctx, begun := sr.gen.ctx, time.Now()
 	t.set(func(v *view) { v.phase, v.message, v.next = Pending, "waiting for its turn", time.Time{} })
 	err := t.fetch(ctx, sr)
@@ -209,9 +252,9 @@ func (t *task) attempt(sr *series) attempt {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			t.log.Warn("instance could not be started", zap.Error(err))
+			t.logger().Warn("instance could not be started", zap.Error(err))
 		}
-		return attempt{reason: err.Error()}
+		return &attempt{reason: err.Error()}
 	}
 	launched := time.Now()
 	t.set(func(v *view) {
@@ -221,16 +264,25 @@ func (t *task) attempt(sr *series) attempt {
 		o.InstanceStarted(t.key, launched.Sub(begun))
 	}
 	sr.gen.settle()
-	t.watch(ctx, rt, release)
-	if ctx.Err() != nil {
-		t.stop(rt, sr.spec)
+	sr.proven = t.awaitAnswer(ctx, rt, release) || sr.proven
+	return &attempt{rt: rt, launched: launched}
+}
+
+// finish stops a run that its generation has outlived and notes how it ended.
+func (t *task) finish(sr *series, a *attempt) {
+	if a.rt == nil {
+		return
 	}
-	exit := endOf(rt)
+	if sr.gen.ctx.Err() != nil {
+		t.stop(a.rt, sr.spec)
+	}
+	exit := endOf(a.rt)
+	sr.proven = sr.proven || time.Since(a.launched) >= t.s.o.Restart.StableAfter
 	if o := t.s.o.Observer; o != nil {
 		o.InstanceEnded(t.key, exit)
 	}
 	t.set(func(v *view) { v.rt = nil })
-	return attempt{lasted: max(time.Since(launched), 1), reason: exit.Reason, exit: &exit}
+	a.lasted, a.reason, a.exit = max(time.Since(a.launched), 1), exit.Reason, &exit
 }
 
 // endOf is how a run ended; one that would not end is given up.
@@ -243,32 +295,32 @@ func endOf(rt runtime.Runtime) runtime.Exit {
 	}
 }
 
-// watch returns when the run has ended or the generation has. It gives the place among the starting instances back
-// when the instance answers, or has used up its time.
-func (t *task) watch(ctx context.Context, rt runtime.Runtime, release func()) {
-	defer release()
+// awaitAnswer returns when the run has answered, and tells whether the function was seen to run; or when the run has ended or the
+// generation has. It gives the place among the starting instances back when the instance has used up its time for an answer.
+func (t *task) awaitAnswer(ctx context.Context, rt runtime.Runtime, release func()) (ran bool) {
 	place := time.AfterFunc(t.s.o.StartWait, release)
 	defer place.Stop()
+	var ready <-chan struct{} // nil: the runtime does not say
+	if r, ok := rt.(runtime.Readier); ok {
+		ready = r.Ready()
+	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		callCtx, cancel := context.WithTimeout(ctx, t.s.o.CallTimeout)
-		_, err := rt.Status(callCtx)
+		status, err := rt.Status(callCtx)
 		cancel()
 		if err == nil {
-			break
+			t.set(func(v *view) { v.phase, v.message, v.answered = Running, "", true })
+			return status.GetRunning()
 		}
 		select {
 		case <-rt.Done():
-			return
+			return false
 		case <-ctx.Done():
-			return
+			return false
+		case <-ready:
+			ready = nil
 		case <-time.After(pause):
 		}
-	}
-	release()
-	t.set(func(v *view) { v.phase, v.message, v.answered = Running, "", true })
-	select {
-	case <-rt.Done():
-	case <-ctx.Done():
 	}
 }
 
@@ -291,15 +343,15 @@ func (t *task) launch(ctx context.Context, sr *series) (runtime.Runtime, error) 
 		err := o.Cleaner.Prepare(prepareCtx, d)
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			t.log.Warn("the topics of the instance could not be prepared; starting it nevertheless", zap.Error(err))
+			t.logger().Warn("the topics of the instance could not be prepared; starting it nevertheless", zap.Error(err))
 		}
 	}
-	rt, err := o.Factory.New(runtime.Instance{Spec: proto.CloneOf(sr.spec), PackageFile: sr.packageFile, TransformFile: sr.transformFile,
-		FunctionID: uuid.NewString(), FunctionVersion: uuid.NewString(), TransformFunctionID: uuid.NewString(), Restarts: sr.launches})
-	if err != nil {
+	if err := ctx.Err(); err != nil { // a runtime that is made is started, or stopped: it may hold something
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	rt, err := o.Factory.New(runtime.Instance{Spec: sr.spec, PackageFile: sr.packageFile, TransformFile: sr.transformFile,
+		FunctionID: uuid.NewString(), FunctionVersion: uuid.NewString(), TransformFunctionID: uuid.NewString(), Restarts: sr.launches})
+	if err != nil {
 		return nil, err
 	}
 	sr.launches++

@@ -5,18 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-
-	"github.com/functions-worker/functions-worker/internal/instance"
 )
 
 // ErrNoResult, returned by a handler as its error, means success without a result. It is for handlers whose result type
 // has no nil, such as string.
 var ErrNoResult = errors.New("no result")
 
-// adapted is a user's function in the form of the engine.
+// adapted is a user's function in one form, whatever runs it: the engine of a process or of a worker, or the host of a
+// WebAssembly guest.
 type adapted struct {
-	handler instance.Handler
-	schemas instance.Schemas
+	handler func(ctx context.Context, input []byte) (*result, error)
+	// window is set instead of handler for a function that takes windows.
+	window *windowed
+	// input and output are the types on the wire; nil: none.
+	input, output *codec
+}
+
+// result is what a handler gives back; nil stands for none.
+type result struct {
+	Message
+	// explicit results keep their own key and properties; others take the input's key.
+	explicit bool
 }
 
 var (
@@ -36,6 +45,9 @@ func adapt(handler any) (adapted, error) {
 	if handler == nil {
 		return adapted{}, errors.New("the handler is nil")
 	}
+	if w, ok := handler.(WindowHandler); ok {
+		return w.adapted, w.err
+	}
 	value := reflect.ValueOf(handler)
 	if value.Kind() != reflect.Func {
 		return adapted{}, fmt.Errorf("the handler is a %s, not a function", value.Type())
@@ -47,15 +59,11 @@ func adapt(handler any) (adapted, error) {
 	if err != nil {
 		return adapted{}, fmt.Errorf("the handler %s cannot be used: %w", value.Type(), err)
 	}
-	a := adapted{handler: func(ctx context.Context, input []byte) (*instance.Result, error) {
-		return sig.call(ctx, value, input)
-	}}
-	if sig.in != nil {
-		a.schemas.Input = sig.in.schema
+	a := adapted{handler: direct(handler)}
+	if a.handler == nil {
+		a.handler = func(ctx context.Context, input []byte) (*result, error) { return sig.call(ctx, value, input) }
 	}
-	if sig.out != nil {
-		a.schemas.Output = sig.out.schema
-	}
+	a.input, a.output = sig.in, sig.out
 	return a, nil
 }
 
@@ -108,7 +116,7 @@ func (s *signature) results(t reflect.Type) (err error) {
 	return nil
 }
 
-func (s signature) call(ctx context.Context, f reflect.Value, input []byte) (*instance.Result, error) {
+func (s signature) call(ctx context.Context, f reflect.Value, input []byte) (*result, error) {
 	var args []reflect.Value
 	if s.takesContext {
 		args = append(args, reflect.ValueOf(ctx))
@@ -131,9 +139,9 @@ func (s signature) call(ctx context.Context, f reflect.Value, input []byte) (*in
 	if s.out == nil {
 		return nil, nil
 	}
-	result, err := s.out.encode(results[0])
+	out, err := s.out.encode(results[0])
 	if err != nil {
 		return nil, fmt.Errorf("writing the result: %w", err)
 	}
-	return result, nil
+	return out, nil
 }

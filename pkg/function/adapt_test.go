@@ -1,19 +1,15 @@
 package function
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
+	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
-
-	"github.com/functions-worker/functions-worker/internal/instance"
 )
 
 type point struct {
@@ -80,6 +76,42 @@ func TestHandlerForms(t *testing.T) {
 	}
 }
 
+// TestDirectCalls: the forms that are called without reflection give what the others do.
+func TestDirectCalls(t *testing.T) {
+	bytesOf := map[string]func([]byte) ([]byte, error){
+		"result":           func(in []byte) ([]byte, error) { return append(in, '!'), nil },
+		"nil":              func([]byte) ([]byte, error) { return nil, nil },
+		"empty":            func([]byte) ([]byte, error) { return []byte{}, nil },
+		"no result":        func([]byte) ([]byte, error) { return []byte("x"), ErrNoResult },
+		"wrapped":          func([]byte) ([]byte, error) { return nil, fmt.Errorf("today: %w", ErrNoResult) },
+		"error":            func([]byte) ([]byte, error) { return nil, errors.New("bad") },
+		"error and result": func([]byte) ([]byte, error) { return []byte("x"), errors.New("bad") },
+	}
+	for name, f := range bytesOf {
+		text := func(in string) (string, error) {
+			out, err := f([]byte(in))
+			return string(out), err
+		}
+		for _, handler := range []any{
+			f, func(_ context.Context, in []byte) ([]byte, error) { return f(in) },
+			text, func(_ context.Context, in string) (string, error) { return text(in) },
+		} {
+			quick := direct(handler)
+			require.NotNil(t, quick)
+			value := reflect.ValueOf(handler)
+			sig, err := signatureOf(value.Type())
+			require.NoError(t, err)
+			for _, input := range []string{"", "a"} {
+				want, wantErr := sig.call(t.Context(), value, []byte(input))
+				got, gotErr := quick(t.Context(), []byte(input))
+				require.Equal(t, want, got, "%s of %s", name, value.Type())
+				require.Equal(t, wantErr, gotErr, "%s of %s", name, value.Type())
+			}
+		}
+	}
+	require.Nil(t, direct(func(named) (named, error) { return nil, nil }))
+}
+
 func TestRefusedForms(t *testing.T) {
 	for name, tc := range map[string]struct {
 		handler any
@@ -122,69 +154,17 @@ func TestJSONSchema(t *testing.T) {
 	a, err := adapt(func(*tree) (point, error) { return point{}, nil })
 	require.NoError(t, err)
 	require.JSONEq(t, `{"type":"record","name":"point","fields":[
-		{"name":"x","type":["null","long"],"default":null},{"name":"s","type":["null","string"],"default":null}]}`, a.schemas.Output.GetSchemaInfo().Schema)
+		{"name":"x","type":["null","long"],"default":null},{"name":"s","type":["null","string"],"default":null}]}`, a.output.schema)
 	require.JSONEq(t, `{"type":"record","name":"tree","fields":[
 		{"name":"name","type":["null","string"],"default":null},
 		{"name":"children","type":["null",{"type":"array","items":"tree"}],"default":null},
 		{"name":"when","type":["null","string"],"default":null},
 		{"name":"tags","type":["null",{"type":"map","values":"string"}],"default":null},
-		{"name":"Blob","type":["null","string"],"default":null}]}`, a.schemas.Input.GetSchemaInfo().Schema)
+		{"name":"Blob","type":["null","string"],"default":null}]}`, a.input.schema)
 	a, err = adapt(func(map[string]any) (struct{ V any }, error) { return struct{ V any }{}, nil })
 	require.NoError(t, err)
-	require.Nil(t, a.schemas.Input)
-	require.Nil(t, a.schemas.Output)
-}
-
-func TestFlags(t *testing.T) {
-	t.Chdir(t.TempDir())
-	const text = `{"tenant":"t","nameSpace":"n","name":"f","pulsarServiceURL":"pulsar://x"}`
-	for name, tc := range map[string]struct {
-		args    []string
-		want    string
-		wantErr string
-	}{
-		"JSON":           {args: []string{"-instance-conf", text}, want: "f"},
-		"two dashes":     {args: []string{"--instance-conf=" + text}, want: "f"},
-		"nothing":        {wantErr: "pulsar-admin functions create --go"},
-		"unknown flag":   {args: []string{"-zzz"}, wantErr: "not defined"},
-		"an argument":    {args: []string{"-instance-conf", text, "more"}, wantErr: `unexpected argument "more"`},
-		"a missing file": {args: []string{"-instance-conf-path", "none.yaml"}, wantErr: "none.yaml"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cfg, err := parseFlags(tc.args, &bytes.Buffer{})
-			if tc.wantErr != "" {
-				require.ErrorContains(t, err, tc.wantErr)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, tc.want, cfg.Details.GetName())
-		})
-	}
-	_, err := parseFlags([]string{"-help"}, &bytes.Buffer{})
-	require.ErrorIs(t, err, flag.ErrHelp)
-	require.NoError(t, os.Mkdir("conf", 0o700))
-	require.NoError(t, os.WriteFile(defaultConfFile, []byte(text), 0o600))
-	cfg, err := parseFlags(nil, &bytes.Buffer{})
-	require.NoError(t, err, "the default file is read when nothing else is given")
-	require.Equal(t, "f", cfg.Details.GetName())
-}
-
-func TestExitCodes(t *testing.T) {
-	for want, err := range map[int]error{
-		ExitOK: nil, ExitFailed: errors.New("x"), ExitUsage: instance.ErrConfig, ExitOrphaned: instance.ErrOrphaned,
-	} {
-		require.Equal(t, want, exitCode(zap.NewNop(), err))
-	}
-	require.Equal(t, ExitOK, exitCode(zap.NewNop(), instance.ErrIdle))
-}
-
-func TestLogLevel(t *testing.T) {
-	var out bytes.Buffer
-	newLog(&out, "warn").Info("hidden")
-	require.Empty(t, out.String())
-	newLog(&out, "loud").Info("shown")
-	require.Contains(t, out.String(), "LOGGING_LEVEL is none of")
-	require.Contains(t, out.String(), "shown")
+	require.Empty(t, a.input.schema)
+	require.Empty(t, a.output.schema)
 }
 
 func TestFromContextElsewhere(t *testing.T) {

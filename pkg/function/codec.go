@@ -4,18 +4,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-
-	"github.com/apache/pulsar-client-go/pulsar"
-
-	"github.com/functions-worker/functions-worker/internal/instance"
 )
 
 // codec translates between payloads and one Go type.
 type codec struct {
 	goType   reflect.Type
 	kind     codecKind
-	explicit bool          // the type is *Message
-	schema   pulsar.Schema // of JSON types; nil if there is none
+	explicit bool   // the type is *Message
+	schema   string // the definition of the JSON schema of JSON types; empty if there is none
+	avro     string // likewise, of Avro
+	wire     wire   // of types that write themselves; nil for the others
+}
+
+// wire is how a type of its own kind is read and written.
+type wire interface {
+	decode(payload []byte) (reflect.Value, error)
+	encode(v reflect.Value) ([]byte, error)
 }
 
 type codecKind int
@@ -45,10 +49,13 @@ func codecOf(t reflect.Type) (*codec, error) {
 	case t.Kind() == reflect.String:
 		return &codec{goType: t, kind: text}, nil
 	}
+	if w, err := wireOf(t); w != nil || err != nil {
+		return &codec{goType: t, wire: w}, err
+	}
 	if err := checkJSON(t, map[reflect.Type]bool{}); err != nil {
 		return nil, err
 	}
-	return &codec{goType: t, kind: jsonValue, schema: jsonSchema(t)}, nil
+	return &codec{goType: t, kind: jsonValue, schema: jsonSchema(t), avro: avroSchema(t)}, nil
 }
 
 // checkJSON looks for channels, functions and complex numbers, which encoding/json refuses only when it meets them.
@@ -85,7 +92,28 @@ func implementsJSON(t reflect.Type) bool {
 	return p.Implements(marshalerType) || p.Implements(textMarshalerType)
 }
 
+// read is decode with what was read in the error.
+func (c *codec) read(input []byte) (any, error) {
+	v, err := c.decode(input)
+	if err != nil {
+		return nil, fmt.Errorf("reading the input of %d bytes: %w", len(input), err)
+	}
+	return v.Interface(), nil
+}
+
+// write is encode with what was written in the error.
+func (c *codec) write(v reflect.Value) (*result, error) {
+	r, err := c.encode(v)
+	if err != nil {
+		return nil, fmt.Errorf("writing the result: %w", err)
+	}
+	return r, nil
+}
+
 func (c *codec) decode(input []byte) (reflect.Value, error) {
+	if c.wire != nil {
+		return c.wire.decode(input)
+	}
 	switch c.kind {
 	case rawBytes:
 		return reflect.ValueOf(input).Convert(c.goType), nil
@@ -100,7 +128,7 @@ func (c *codec) decode(input []byte) (reflect.Value, error) {
 }
 
 // encode gives nil for a nil pointer, slice, map or interface: no result.
-func (c *codec) encode(v reflect.Value) (*instance.Result, error) {
+func (c *codec) encode(v reflect.Value) (*result, error) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
 		if v.IsNil() {
@@ -109,20 +137,25 @@ func (c *codec) encode(v reflect.Value) (*instance.Result, error) {
 	}
 	if c.explicit {
 		m, _ := v.Interface().(*Message)
-		return &instance.Result{Message: *m.message(), Explicit: true}, nil
+		return &result{Message: *m, explicit: true}, nil
 	}
-	result := &instance.Result{}
+	out := &result{}
+	if c.wire != nil {
+		data, err := c.wire.encode(v)
+		out.Payload = data
+		return out, err
+	}
 	switch c.kind {
 	case rawBytes:
-		result.Payload = v.Bytes()
+		out.Payload = v.Bytes()
 	case text:
-		result.Payload = []byte(v.String())
+		out.Payload = []byte(v.String())
 	default:
 		data, err := json.Marshal(v.Interface())
 		if err != nil {
 			return nil, fmt.Errorf("of type %s as JSON: %w", c.goType, err)
 		}
-		result.Payload = data
+		out.Payload = data
 	}
-	return result, nil
+	return out, nil
 }

@@ -308,7 +308,10 @@ func TestStartsThatCannotWork(t *testing.T) {
 		wantCode int
 		want     string
 	}{
-		"effectively once": {change: func(d *pb.FunctionDetails) { d.ProcessingGuarantees = pb.ProcessingGuarantees_EFFECTIVELY_ONCE }, wantCode: 2, want: "EFFECTIVELY_ONCE is not supported"},
+		"windows": {change: func(d *pb.FunctionDetails) {
+			d.ClassName = "org.apache.pulsar.functions.windowing.WindowFunctionExecutor"
+			d.UserConfig = `{"__WINDOWCONFIGS__":{"windowLengthCount":5,"actualWindowFunctionClassName":"x"}}`
+		}, wantCode: 2, want: "windowConfig: the function takes single messages"},
 		"a bad topic name": {change: func(d *pb.FunctionDetails) { d.Sink.Topic = "what://is/this/topic" }, wantCode: 1, want: "opening the output topic what://is/this/topic"},
 		"bad user config":  {change: func(d *pb.FunctionDetails) { d.UserConfig = "{" }, wantCode: 2, want: "user config"},
 	} {

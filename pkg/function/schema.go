@@ -6,40 +6,40 @@ import (
 	"reflect"
 	"strings"
 	"time"
-
-	"github.com/apache/pulsar-client-go/pulsar"
 )
 
 // jsonSchema derives the definition that Pulsar wants for its JSON schema from a Go type: fields by their JSON names,
-// each of which may be null, as the Java client derives it. It is nil for a type that has none: anything but a struct,
+// each of which may be null, as the Java client derives it. It is empty for a type that has none: anything but a struct,
 // and structs with fields of unknown form (interfaces, types that write themselves).
-func jsonSchema(t reflect.Type) pulsar.Schema {
+func jsonSchema(t reflect.Type) string { return recordSchema(t, false) }
+
+// avroSchema is jsonSchema for values that are written as Avro: there, bytes are bytes.
+func avroSchema(t reflect.Type) string { return recordSchema(t, true) }
+
+func recordSchema(t reflect.Type, binary bool) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct {
-		return nil
+		return ""
 	}
-	b := schemaBuilder{known: map[reflect.Type]string{}, names: map[string]bool{}}
+	b := schemaBuilder{binary: binary, known: map[reflect.Type]string{}, names: map[string]bool{}}
 	definition, ok := b.of(t)
 	if !ok {
-		return nil
+		return ""
 	}
 	data, err := json.Marshal(definition)
 	if err != nil {
-		return nil
+		return ""
 	}
-	schema, err := pulsar.NewJSONSchemaWithValidation(string(data), nil)
-	if err != nil {
-		return nil
-	}
-	return schema
+	return string(data)
 }
 
 // schemaBuilder remembers records, which are defined once and then named.
 type schemaBuilder struct {
-	known map[reflect.Type]string
-	names map[string]bool
+	binary bool // Avro, not JSON
+	known  map[reflect.Type]string
+	names  map[string]bool
 }
 
 func (b *schemaBuilder) of(t reflect.Type) (any, bool) {
@@ -65,7 +65,10 @@ func (b *schemaBuilder) of(t reflect.Type) (any, bool) {
 	case reflect.Pointer:
 		return b.of(t.Elem())
 	case reflect.Slice, reflect.Array:
-		if t.Elem().Kind() == reflect.Uint8 {
+		if t.Elem().Kind() == reflect.Uint8 && (!b.binary || t.Kind() == reflect.Slice) {
+			if b.binary {
+				return "bytes", true
+			}
 			return "string", true // JSON writes bytes as base64
 		}
 		items, ok := b.of(t.Elem())

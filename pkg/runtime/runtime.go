@@ -25,7 +25,8 @@ type (
 
 // Instance is everything a Runtime needs for one run of one instance.
 type Instance struct {
-	// Spec is the assigned instance: the function's metadata and the instance id (-1: all instances).
+	// Spec is the assigned instance: the function's metadata and the instance id (-1: all instances). The rest of the worker
+	// reads it too: it must not be modified.
 	Spec *InstanceSpec
 	// FunctionID, FunctionVersion and TransformFunctionID are fresh UUIDs of this run.
 	FunctionID, FunctionVersion, TransformFunctionID string
@@ -85,6 +86,12 @@ type Exit struct {
 // ending it: the worker shuts down, or another worker has taken the function over. Done is closed by it.
 type Detacher interface {
 	Detach()
+}
+
+// Readier is implemented by runtimes that know when an instance is ready to answer, without being asked again and again.
+type Readier interface {
+	// Ready is closed then; never, if the run ends before.
+	Ready() <-chan struct{}
 }
 
 // Multi is implemented by a Runtime that stands for all instances of its function (Spec.InstanceId is -1).

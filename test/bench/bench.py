@@ -18,7 +18,7 @@ def free_port():
 class Worker:
     """One run of a worker in a cluster of its own."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, runtime="process.ProcessRuntimeFactory", program=binary):
         self.kind, self.port = kind, free_port()
         self.dir = os.path.join(work, f"{kind}-{self.port}")
         os.makedirs(self.dir)
@@ -29,7 +29,7 @@ class Worker:
             "pulsarWebServiceUrl": web, "pulsarFunctionsNamespace": f"public/bench-{kind}-{self.port}", "pulsarFunctionsCluster": "standalone",
             "functionMetadataTopicName": "metadata", "clusterCoordinationTopicName": "coordinate", "functionAssignmentTopicName": "assignments",
             "schedulerClassName": "org.apache.pulsar.functions.worker.scheduler.RoundRobinScheduler",
-            "functionRuntimeFactoryClassName": "org.apache.pulsar.functions.runtime.process.ProcessRuntimeFactory",
+            "functionRuntimeFactoryClassName": "org.apache.pulsar.functions.runtime." + runtime,
             "functionRuntimeFactoryConfigs": {"logDirectory": os.path.join(self.dir, "logs")}, "downloadDirectory": os.path.join(self.dir, "download"),
             "failureCheckFreqMs": 30000, "rescheduleTimeoutMs": 60000, "initialBrokerReconnectMaxRetries": 60,
             "instanceLivenessCheckFreqMs": 30000, "topicCompactionFrequencySec": 1800, "numFunctionPackageReplicas": 1, "superUserRoles": [], "proxyRoles": [],
@@ -39,7 +39,7 @@ class Worker:
         env = dict(os.environ, PULSAR_WORKER_CONF=conf, PULSAR_LOG_DIR=os.path.join(self.dir, "worker-logs"))
         # The distribution's own settings touch 6 GB at start; these are frugal.
         env.setdefault("PULSAR_MEM", "-Xms256m -Xmx1g -XX:MaxDirectMemorySize=1g")
-        command = [binary, "-c", conf] if kind == "go" else [os.path.join(home, "bin/pulsar"), "functions-worker"]
+        command = [program, "-c", conf] if kind == "go" else [os.path.join(home, "bin/pulsar"), "functions-worker"]
         self.log = open(os.path.join(self.dir, "worker.out"), "w")
         started = time.perf_counter()
         self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, cwd=home)
@@ -122,6 +122,56 @@ def measure(kind):
         print(f"  {kind} run {i + 1} of {runs}", file=sys.stderr, flush=True)
     return rows
 
+
+def throughput(kind, program, messages):
+    """Messages per second of one function in the worker itself (thread runtime), from a backlog of 100 bytes each."""
+    import pulsar
+    w = Worker(kind, "thread.ThreadRuntimeFactory", program)
+    name = f"flow-{kind}-{random.randrange(10**9)}"
+    config = {"tenant": "public", "namespace": "default", "name": name, "inputs": [f"persistent://public/default/{name}-in"],
+              "output": f"persistent://public/default/{name}-out", "subscriptionPosition": "Earliest"}
+    path = f"{w.url}/admin/v3/functions/public/default/{name}"
+    client = pulsar.Client(service, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    producer = client.create_producer(config["inputs"][0], schema=pulsar.schema.StringSchema(), block_if_queue_full=True, batching_enabled=True, batching_max_publish_delay_ms=10)
+    for i in range(messages):
+        producer.send_async(f"{i:0100d}", None)
+    producer.flush()
+    client.close()
+    if kind == "go":
+        config["jar"] = "builtin://exclamation"
+        answer = requests.post(path, files={"functionConfig": (None, json.dumps(config), "application/json")}, timeout=60)
+    else:
+        config.update(runtime="JAVA", className="org.apache.pulsar.functions.api.examples.ExclamationFunction")
+        with open(os.path.join(EXAMPLES, "api-examples.jar"), "rb") as f:
+            answer = requests.post(path, files={"functionConfig": (None, json.dumps(config), "application/json"), "data": ("api-examples.jar", f, "application/octet-stream")}, timeout=60)
+    if answer.status_code != 204:
+        raise SystemExit(f"{kind}: creating {name}: {answer.status_code} {answer.text}")
+    first = [0.0]
+
+    def done():
+        total = requests.get(path + "/stats", timeout=30).json().get("processedSuccessfullyTotal") or 0
+        if total and not first[0]:
+            first[0], first[1:] = time.perf_counter(), [total]
+        return total >= messages
+    w.wait(done, time.perf_counter(), pause=0.02)
+    rate = (messages - first[1]) / (time.perf_counter() - first[0])
+    requests.delete(path, timeout=60)
+    w.stop()
+    return rate
+
+
+own = os.environ.get("BENCH_OWN_WORKER")  # a worker with the function "exclamation" compiled in
+if own:
+    amount = int(os.environ.get("BENCH_MESSAGES", "400000"))
+    flow = {"go": [], "java": []}
+    for kind, rates in flow.items():
+        for _ in range(min(runs, 3)):
+            rates.append(throughput(kind, own, amount))
+            print(f"  {kind}: {rates[-1]:.0f} messages/s", file=sys.stderr, flush=True)
+    for kind, rates in flow.items():
+        print(f"{kind}: {statistics.median(rates):.0f} messages/s ({min(rates):.0f}-{max(rates):.0f}), backlog of {amount} x 100 bytes, thread runtime")
+    if os.environ.get("BENCH_ONLY") == "throughput":
+        sys.exit()
 
 ours, java = measure("go"), measure("java")
 print(f"\n| measured (median of up to {runs} runs; min–max) | this worker | Java worker 4.0.8 | Java ÷ this |")

@@ -78,12 +78,12 @@ func (l *lab) link(t *testing.T, from, dir, name string) {
 }
 
 // startWorker runs the worker with the configuration of the recordings.
-func (l *lab) startWorker(t *testing.T) {
+func (l *lab) startWorker(t *testing.T, file string, environment ...string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "worker-process.yml"))
+	data, err := os.ReadFile(filepath.Join("testdata", file))
 	require.NoError(t, err)
 	config := strings.NewReplacer("@LAB@", l.dir, "localhost:6650", strings.TrimPrefix(l.serviceURL, "pulsar://"),
-		"http://localhost:8080", l.webURL, "workerPort: 6750", fmt.Sprintf("workerPort: %d", l.port),
+		"http://localhost:8080", l.webURL, "http://localhost:6750", l.url, "workerPort: 6750", fmt.Sprintf("workerPort: %d", l.port),
 		"public/functions", fmt.Sprintf("public/conformance-%d", time.Now().UnixNano())).Replace(string(data))
 	path := filepath.Join(l.dir, "functions_worker.yml")
 	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
@@ -93,6 +93,7 @@ func (l *lab) startWorker(t *testing.T) {
 	require.NoError(t, err)
 	cmd := exec.Command(os.Getenv("FUNCTIONS_WORKER_BIN"), "-c", path)
 	cmd.Env = append(os.Environ(), "PATH="+fakebin+":"+os.Getenv("PATH"), "CAPTURE_DIR="+l.capture, "PULSAR_HOME="+l.home)
+	cmd.Env = append(cmd.Env, environment...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = l.home // as bin/pulsar does
 	require.NoError(t, cmd.Start())
@@ -137,11 +138,14 @@ var failLine = regexp.MustCompile(`^FAIL (\S+)`)
 // check runs the comparison and makes a subtest of every recorded case.
 func (l *lab) check(t *testing.T, script, recording string, more ...string) {
 	golden, cases := l.golden(t, recording)
+	kubectl, err := filepath.Abs(filepath.Join("testdata", "kubebin"))
+	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, l.python, append([]string{filepath.Join("testdata", "conformance.py"), "check", "--target", l.url,
 		"--cases", filepath.Join("testdata", script), "--golden", golden, "--packages", l.packages, "--download-dir", filepath.Join(l.dir, "worker", "download"),
 		"--worker-id", l.workerID, "--pulsar-home", l.home, "--log-dir", filepath.Join(l.dir, "worker", "logs"), "--connectors-dir", filepath.Join(l.dir, "connectors")}, more...)...)
+	cmd.Env = append(os.Environ(), "PATH="+kubectl+":"+os.Getenv("PATH"))
 	out, _ := cmd.CombinedOutput()
 	failed := map[string]string{}
 	var last string
@@ -168,12 +172,23 @@ func (l *lab) check(t *testing.T, script, recording string, more ...string) {
 
 func TestRESTAnswers(t *testing.T) {
 	l := newLab(t)
-	l.startWorker(t)
+	l.startWorker(t, "worker-process.yml")
 	l.check(t, "cases_open.py", "golden_open.json")
 }
 
 func TestCommandLines(t *testing.T) {
 	l := newLab(t)
-	l.startWorker(t)
+	l.startWorker(t, "worker-process.yml")
 	l.check(t, "cases_process.py", "golden_process.json", "--capture-dir", l.capture)
+}
+
+// TestKubernetesObjects: the same cases with the Kubernetes runtime, with the objects that the API server holds for them.
+func TestKubernetesObjects(t *testing.T) {
+	kubeconfig := os.Getenv("PULSAR_TEST_KUBECONFIG")
+	if kubeconfig == "" {
+		t.Skip("needs a Kubernetes control plane: run scripts/test.sh kubernetes")
+	}
+	l := newLab(t)
+	l.startWorker(t, "worker-kubernetes.yml", "KUBECONFIG="+kubeconfig)
+	l.check(t, "cases_open.py", "golden_open.json", "--kubeconfig", kubeconfig)
 }

@@ -89,9 +89,12 @@ func workerCommands(t *testing.T, w *worker, name string) {
 	require.Contains(t, w.admin("functions-worker", "monitoring-metrics"), "jvm_metrics")
 	require.Contains(t, w.adminFails("functions-worker", "rebalance"), "Too few workers")
 
-	_, metrics := w.get("/metrics")
+	var metrics []byte
+	require.Eventually(t, func() bool { // an instance that has just started may answer slower than goWorker.scrapeTimeout
+		_, metrics = w.get("/metrics")
+		return strings.Contains(string(metrics), "pulsar_function_received_total")
+	}, 30*time.Second, 500*time.Millisecond)
 	require.Contains(t, string(metrics), "pulsar_function_worker_is_leader")
-	require.Contains(t, string(metrics), "pulsar_function_received_total")
 }
 
 func packageCommands(t *testing.T, w *worker, name string) {

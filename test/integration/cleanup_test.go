@@ -27,12 +27,15 @@ func (l left) subscriptions(topic string) []string {
 }
 
 // packages are the topics that hold packages.
-func (l left) packages() []string {
+func (l left) packages() []string { return l.topics("package-") }
+
+// topics are those of the workers whose names begin so.
+func (l left) topics(prefix string) []string {
 	l.t.Helper()
 	var topics []string
 	l.ask("/admin/v2/persistent/"+l.namespace, &topics)
 	return slices.DeleteFunc(topics, func(topic string) bool {
-		return !strings.HasPrefix(topic, "persistent://"+l.namespace+"/package-")
+		return !strings.HasPrefix(topic, "persistent://"+l.namespace+"/"+prefix)
 	})
 }
 

@@ -73,12 +73,15 @@ func (w *worker) of(t *testing.T) *worker {
 	return &c
 }
 
+// quickJVM are options of Java instances that halve the processor time that they need to start.
+const quickJVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
 // create submits a component whose JVM needs little and returns its name.
 func (w *worker) create(kind, prefix string, args ...string) string {
 	w.t.Helper()
 	name := unique(prefix)
 	all := append([]string{kind, "create", "--tenant", "public", "--namespace", "default", "--name", name, "--ram", "268435456",
-		"--runtime-flags=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}, args...) // half the processor time to start
+		"--runtime-flags=" + quickJVM}, args...)
 	require.Contains(w.t, w.admin(all...), "Created successfully")
 	w.t.Cleanup(func() {
 		if w.t.Failed() {

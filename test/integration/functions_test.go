@@ -37,7 +37,7 @@ func bytesOfLong(v uint64) string { return string(binary.BigEndian.AppendUint64(
 
 func javaExamples(e env) []example {
 	java := func(class string, more ...string) []string {
-		return append([]string{"--jar", e.examplesJar(), "--classname", javaExample(class)}, more...)
+		return append([]string{"--jar", e.examplesJar(), "--classname", javaExample(class), "--runtime-flags=" + quickJVM}, more...)
 	}
 	return []example{
 		{name: "exclamation", submit: java("ExclamationFunction"), send: []string{"a", "b", "c"}, want: []string{"a!", "b!", "c!"}},

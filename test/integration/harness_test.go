@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,9 @@ import (
 	plog "github.com/apache/pulsar-client-go/pulsar/log"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/functions-worker/functions-worker/test/pulsaradmin"
+	"github.com/functions-worker/functions-worker/test/standalone"
 )
 
 // env is what scripts/test.sh prepares.
@@ -49,14 +51,6 @@ func requireEnv(t *testing.T) env {
 }
 
 func unique(prefix string) string { return fmt.Sprintf("%s-%06x", prefix, rand.IntN(1<<24)) }
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // worker is one running worker process.
 type worker struct {
@@ -91,7 +85,7 @@ func newWorker(t *testing.T, e env, o workerOptions) *worker {
 	if o.namespace == "" {
 		o.namespace = "public/" + unique("functions")
 	}
-	w.port = freePort(t)
+	w.port = standalone.FreePort(t)
 	w.url = fmt.Sprintf("http://localhost:%d", w.port)
 	config := map[string]any{
 		"workerId": w.id, "workerHostname": "localhost", "workerPort": w.port,
@@ -257,8 +251,7 @@ func (w *worker) tryAdmin(args ...string) (stdout, stderr string, err error) {
 	defer func() { <-adminSlots }()
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(w.env.pulsarHome, "bin", "pulsar-admin"), append([]string{"--admin-url", w.url}, args...)...)
-	cmd.Env = append(os.Environ(), "PULSAR_MEM=-Xmx128m -XX:TieredStopAtLevel=1")
+	cmd := pulsaradmin.Tool{Home: w.env.pulsarHome}.Command(ctx, append([]string{"--admin-url", w.url}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()

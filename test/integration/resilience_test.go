@@ -14,7 +14,7 @@ import (
 // exclamation submits the Java example with these topics through the REST API's own client.
 func exclamation(t *testing.T, w *worker, name, in, out string, more ...string) {
 	t.Helper()
-	args := []string{"functions", "create", "--name", name, "--jar", w.env.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", in, "--output", out, "--subs-position", "Earliest"}
+	args := []string{"functions", "create", "--name", name, "--jar", w.env.examplesJar(), "--classname", javaExample("ExclamationFunction"), "--inputs", in, "--output", out, "--subs-position", "Earliest", "--runtime-flags=" + quickJVM}
 	w.admin(append(args, more...)...)
 }
 

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,8 @@ import (
 	plog "github.com/apache/pulsar-client-go/pulsar/log"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/functions-worker/functions-worker/test/standalone"
 )
 
 const tokenClass = "org.apache.pulsar.client.impl.auth.AuthenticationToken"
@@ -33,7 +37,13 @@ type secured struct {
 	key    []byte
 	config map[string]any
 	worker *worker
+	audit  string // file of the audit log
+
+	zookeeper string // metadata store of the broker
 }
+
+// keyURL is the key of the tokens as configurations name it.
+func (s *secured) keyURL() string { return "data:;base64," + base64.StdEncoding.EncodeToString(s.key) }
 
 func (s *secured) token(role string, change ...func(jwt.MapClaims)) string {
 	s.t.Helper()
@@ -46,56 +56,30 @@ func (s *secured) token(role string, change ...func(jwt.MapClaims)) string {
 	return text
 }
 
-// newSecured starts a broker of its own, makes a tenant with a namespace and its grants, and starts a worker.
-func newSecured(t *testing.T) *secured {
+// newSecured starts a broker of its own, makes a tenant with a namespace and its grants, and starts a worker. more is added to the
+// broker's configuration.
+func newSecured(t *testing.T, more ...string) *secured {
 	t.Helper()
 	e := requireEnv(t)
-	s := &secured{t: t, env: e, key: make([]byte, 32)}
+	s := &secured{t: t, env: e, key: make([]byte, 32), audit: filepath.Join(t.TempDir(), "audit.log")}
 	_, err := rand.Read(s.key)
 	require.NoError(t, err)
-	keyURL := "data:;base64," + base64.StdEncoding.EncodeToString(s.key)
-	dir := t.TempDir()
-	overrides := filepath.Join(dir, "overrides.conf")
-	require.NoError(t, os.WriteFile(overrides, []byte(strings.Join([]string{
+	broker := standalone.Start(t, "../..", append([]string{
 		"authenticationEnabled=true", "authorizationEnabled=true",
 		"authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
-		"tokenSecretKey=" + keyURL, "superUserRoles=admin,worker",
+		"tokenSecretKey=" + s.keyURL(), "superUserRoles=admin,worker",
 		"brokerClientAuthenticationPlugin=" + tokenClass, "brokerClientAuthenticationParameters=token:" + s.token("admin"),
-	}, "\n")+"\n"), 0o600))
-	broker := filepath.Join(dir, "broker")
-	script := func(args ...string) {
-		t.Helper()
-		cmd := exec.Command(filepath.Join("..", "..", "scripts", "pulsar.sh"), args...)
-		cmd.Env = append(os.Environ(), "PULSAR_BROKER_OVERRIDES="+overrides, "PULSAR_BROKER_TOKEN="+s.token("admin"))
-		log, err := os.Create(filepath.Join(dir, "script.log")) // a pipe would stay open as long as the broker runs
-		require.NoError(t, err)
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			data, _ := os.ReadFile(log.Name())
-			require.NoError(t, err, string(data))
-		}
-	}
-	t.Cleanup(func() { script("stop", broker) })
-	script("start", broker, "rocksdb")
-	data, err := os.ReadFile(filepath.Join(broker, "env"))
-	require.NoError(t, err)
-	for line := range strings.Lines(string(data)) {
-		switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
-		case "PULSAR_SERVICE_URL":
-			s.env.serviceURL = value
-		case "PULSAR_WEB_URL":
-			s.env.webURL = value
-		}
-	}
+	}, more...), s.token("admin"))
+	s.env.serviceURL, s.env.webURL, s.zookeeper = broker.ServiceURL, broker.WebURL, broker.MetadataURL
 	s.prepare()
 	s.config = map[string]any{
 		"authenticationEnabled": true, "authorizationEnabled": true,
 		"authenticationProviders": []string{"org.apache.pulsar.broker.authentication.AuthenticationProviderToken"},
-		"properties":              map[string]string{"tokenSecretKey": keyURL}, "superUserRoles": []string{"admin", "worker"}, "proxyRoles": []string{"proxy"},
+		"properties":              map[string]string{"tokenSecretKey": s.keyURL()}, "superUserRoles": []string{"admin", "worker"}, "proxyRoles": []string{"proxy"},
 		"brokerClientAuthenticationPlugin": tokenClass, "brokerClientAuthenticationParameters": "token:" + s.token("worker"),
 		"functionAuthProviderClassName": "org.apache.pulsar.functions.auth.ClearTextFunctionTokenAuthProvider",
-		"goWorker":                      map[string]any{"authorizationCache": "200ms", "tempDirectory": t.TempDir()},
+		"goWorker":                      map[string]any{"authorizationCache": "200ms", "tempDirectory": t.TempDir(), "auditLog": s.audit},
+		"webServiceTrustXForwardedFor":  true,
 	}
 	s.worker = s.startWorker("public/functions")
 	return s
@@ -184,22 +168,27 @@ var (
 func TestSecurity(t *testing.T) {
 	s := newSecured(t)
 	t.Run("endpoints by role", s.endpoints)
+	t.Run("the Java worker decides alike", s.java)
 	t.Run("credentials that are refused", s.refused)
 	t.Run("original principal", s.principals)
 	t.Run("rights change while the worker runs", s.grants)
 	t.Run("functions run with their submitter's credentials", s.functions)
+	t.Run("behind a proxy", s.proxied)
+	t.Run("audit log", s.audited)
 	t.Run("nothing leaks", s.leaks)
 	t.Run("workers trust each other", s.peers)
 }
 
-func (s *secured) endpoints(t *testing.T) {
+// endpoint is one line of the table.
+type endpoint struct {
+	method, path string
+	multipart    bool
+	allowed      []string
+}
+
+// endpoints is the table: everything that a worker answers to.
+func endpoints() (all []endpoint) {
 	const app = "/acme/app"
-	type endpoint struct {
-		method, path string
-		multipart    bool
-		allowed      []string
-	}
-	var all []endpoint
 	add := func(allowed []string, multipart bool, requests ...string) {
 		for _, r := range requests {
 			method, path, _ := strings.Cut(r, " ")
@@ -227,23 +216,30 @@ func (s *secured) endpoints(t *testing.T) {
 		"GET /admin/v2/worker-stats/metrics", "GET /admin/v2/worker-stats/functionsmetrics", "GET /admin/v2/worker/drain")
 	add(everyRole, false, "GET /admin/v2/worker/cluster/leader/ready", "GET /admin/v3/sink/builtinsinks", "GET /admin/v3/source/builtinsources",
 		"GET /metrics", "GET /version", "GET /initialized")
-	contentType, body := form(t, map[string]string{"functionConfig": `{"className":"x","inputs":["a"],"py":"x"}`, "data": "x"})
-	checked := 0
+	return all
+}
+
+// as sends the request of a line to a worker as a role, "" without credentials.
+func (s *secured) as(role string, w *worker, e endpoint) (int, string) {
+	token, content, payload := "", "", io.Reader(nil)
+	if role != "" {
+		token = s.token(role)
+	}
+	if e.multipart {
+		contentType, body := form(s.t, map[string]string{"functionConfig": `{"className":"x","inputs":["a"],"py":"x"}`,
+			"sinkConfig": `{"className":"x","inputs":["a"],"archive":"x"}`, "sourceConfig": `{"className":"x","topicName":"a","archive":"x"}`, "data": "x"}) // Java asks for rights only where a config is given
+		content, payload = contentType, bytes.NewReader(body)
+	}
+	return s.ask(e.method, w.url+e.path, token, content, payload, nil)
+}
+
+func (s *secured) endpoints(t *testing.T) {
+	all, checked := endpoints(), 0
 	for _, e := range all {
 		for _, role := range append([]string{""}, everyRole...) {
-			token, content, payload := "", "", io.Reader(nil)
-			if role != "" {
-				token = s.token(role)
-			}
-			if e.multipart {
-				content, payload = contentType, bytes.NewReader(body)
-			}
-			code, answer := s.ask(e.method, s.worker.url+e.path, token, content, payload, nil)
+			code, answer := s.as(role, s.worker, e)
 			checked++
-			want := false
-			for _, r := range e.allowed {
-				want = want || r == role
-			}
+			want := slices.Contains(e.allowed, role)
 			if (code != http.StatusUnauthorized) != want || code == 0 {
 				t.Errorf("%s %s as %q: %d %s", e.method, e.path, role, code, answer)
 			}
@@ -262,6 +258,54 @@ func (s *secured) endpoints(t *testing.T) {
 	code, answer := s.ask("GET", s.worker.url+"/admin/v3/functions/nowhere/app", s.token("reader"), "", nil, nil)
 	require.Equal(t, http.StatusInternalServerError, code)
 	require.Contains(t, answer, "Tenant does not exist")
+}
+
+// java runs the table against the Java worker with the same security settings: it lets in whom this worker lets in.
+func (s *secured) java(t *testing.T) {
+	settings := maps.Clone(s.config)
+	delete(settings, "goWorker")
+	settings["configurationMetadataStoreUrl"], settings["authenticateMetricsEndpoint"] = s.zookeeper, false // so that the script can see when it is ready
+	java := javaWorker(t, s.env, "public/"+unique("java"), settings)
+	improved := []string{"GET /admin/v3/functions/connectors", "GET /admin/v2/functions/connectors"} // CVE-2026-105936: Java lets everybody in
+	compared, better := 0, 0
+	for _, e := range endpoints() {
+		if slices.Contains([]string{"/metrics", "/version", "/initialized"}, e.path) {
+			continue
+		}
+		for _, role := range append([]string{""}, everyRole...) {
+			ours, ourAnswer := s.as(role, s.worker, e)
+			theirs, theirAnswer := s.as(role, java, e)
+			compared++
+			switch {
+			case (ours == http.StatusUnauthorized) == (theirs == http.StatusUnauthorized) && theirs != 0:
+			case slices.Contains(improved, e.method+" "+e.path) && ours == http.StatusUnauthorized:
+				better++
+			case theirs == http.StatusServiceUnavailable && strings.HasSuffix(e.path, "/state/k"): // Java says that there is no state store before it asks for rights
+			default:
+				t.Errorf("%s %s as %q: %d %s; the Java worker: %d %s", e.method, e.path, role, ours, ourAnswer, theirs, theirAnswer)
+			}
+		}
+	}
+	require.Positive(t, better, "the Java worker has mended what is listed as an improvement")
+	for _, tc := range []struct{ role, principal string }{
+		{"proxy", ""}, {"proxy", "proxy"}, {"proxy", "deployer"}, {"proxy", "reader"}, {"deployer", "deployer"}, {"deployer", "admin"}, {"admin", "deployer"},
+		{"deployer", "__websocket_dummy_original_principle"}, {"proxy", "__websocket_dummy_original_principle"},
+	} {
+		header := http.Header{"X-Original-Principal": {tc.principal}}
+		ours, _ := s.ask("GET", s.worker.url+"/admin/v3/functions/acme/app", s.token(tc.role), "", nil, header)
+		theirs, answer := s.ask("GET", java.url+"/admin/v3/functions/acme/app", s.token(tc.role), "", nil, header)
+		require.Equal(t, theirs, ours, "%+v: %s", tc, answer)
+	}
+	for name, token := range map[string]string{
+		"expired":       s.token("admin", func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Minute).Unix() }),
+		"not yet valid": s.token("admin", func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() }),
+		"garbage":       "x.y.z",
+	} {
+		ours, _ := s.ask("GET", s.worker.url+"/admin/v2/worker/cluster", token, "", nil, nil)
+		theirs, _ := s.ask("GET", java.url+"/admin/v2/worker/cluster", token, "", nil, nil)
+		require.Equal(t, theirs, ours, name)
+	}
+	t.Logf("%d requests to both; in %d the Java worker lets in whom this worker does not", compared, better)
 }
 
 func (s *secured) refused(t *testing.T) {
@@ -393,6 +437,7 @@ func (s *secured) leaks(t *testing.T) {
 		token := s.token(role)
 		require.NotContains(t, s.worker.logs(), token, role)
 		require.NotContains(t, config, token, role)
+		require.NotContains(t, s.trail(), token, role)
 		require.NotContains(t, strings.Join(instances, ""), token, role)
 	}
 	require.NotContains(t, s.worker.logs(), base64.StdEncoding.EncodeToString(s.key))
@@ -413,4 +458,51 @@ func (s *secured) peers(t *testing.T) {
 	require.Contains(t, answer, `"numRunning":1`)
 	code, answer = s.ask("POST", follower.url+f+"/start", s.token("reader"), "application/json", nil, nil)
 	require.Equal(t, http.StatusUnauthorized, code, answer)
+}
+
+func (s *secured) trail() string {
+	data, err := os.ReadFile(s.audit)
+	require.NoError(s.t, err)
+	return string(data)
+}
+
+// audited: who, from where, what and the outcome are in the audit log, for changes, refusals and denials, also after the file
+// was moved away.
+func (s *secured) audited(t *testing.T) {
+	require.NoError(t, os.Rename(s.audit, s.audit+".1"))
+	time.Sleep(1100 * time.Millisecond) // the file's name is looked at once a second
+	const f = "/admin/v3/functions/acme/app/audited"
+	from := http.Header{"X-Forwarded-For": {"6.6.6.6, 192.0.2.7"}}
+	s.ask("GET", s.worker.url+"/admin/v3/functions/acme/app", s.token("deployer"), "", nil, from) // a read: no line
+	s.ask("GET", s.worker.url+"/admin/v3/functions/acme/app?token=garbage", "", "", nil, from)
+	s.ask("GET", s.worker.url+"/admin/v3/functions/acme/app", s.token("reader"), "", nil, from)
+	s.ask("DELETE", s.worker.url+f, s.token("deployer"), "", nil, from)
+	proxied := from.Clone()
+	proxied.Set("X-Original-Principal", "deployer")
+	s.ask("POST", s.worker.url+f+"/stop", s.token("proxy"), "application/json", nil, proxied)
+	type line struct {
+		Worker, Client, Peer, Role, OriginalPrincipal, Authentication, Method, Path, Outcome, Reason string
+		Status                                                                                       int
+		Rights                                                                                       []string
+	}
+	var got []line
+	for text := range strings.Lines(s.trail()) {
+		var l line
+		require.NoError(t, json.Unmarshal([]byte(text), &l), text)
+		require.Equal(t, s.worker.id, l.Worker)
+		require.Equal(t, "192.0.2.7:0", l.Client, "the address that the proxy saw, not the one that the client claims")
+		require.NotEmpty(t, l.Peer)
+		l.Worker, l.Client, l.Peer, l.Reason = "", "", "", ""
+		got = append(got, l)
+	}
+	needed := []string{"functions on acme/app"}
+	require.Equal(t, []line{
+		{Method: "GET", Path: "/admin/v3/functions/acme/app", Outcome: "unauthenticated", Status: 401},
+		{Role: "reader", Authentication: "token", Method: "GET", Path: "/admin/v3/functions/acme/app", Outcome: "denied", Status: 401, Rights: needed},
+		{Role: "deployer", Authentication: "token", Method: "DELETE", Path: f, Outcome: "failed", Status: 404, Rights: needed},
+		{Role: "proxy", OriginalPrincipal: "deployer", Authentication: "token", Method: "POST", Path: f + "/stop", Outcome: "failed", Status: 404, Rights: needed},
+	}, got)
+	before, err := os.ReadFile(s.audit + ".1")
+	require.NoError(t, err)
+	require.Contains(t, string(before), `"path":"/admin/v3/functions/acme/app/py","rights":["functions on acme/app"],"outcome":"success","status":204`, "the function that was created")
 }

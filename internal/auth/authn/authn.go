@@ -64,6 +64,8 @@ type Options struct {
 	VerifyClient func(r *http.Request) error
 	// Observe is told every outcome; it must not block. nil: nobody.
 	Observe func(Outcome)
+	// Refused is told why a request is answered with 401; the text holds no credential. nil: nobody.
+	Refused func(r *http.Request, err error)
 	Log     *zap.Logger      // nil: none
 	Now     func() time.Time // nil: time.Now
 }
@@ -93,6 +95,7 @@ func refuse(reason, format string, args ...any) error {
 type Authenticator struct {
 	providers []provider
 	observe   func(Outcome)
+	refused   func(*http.Request, error)
 	log       *zap.Logger
 }
 
@@ -110,7 +113,10 @@ func New(o Options) (*Authenticator, error) {
 	if o.Path == nil {
 		o.Path = func(p string) string { return p }
 	}
-	a := &Authenticator{observe: o.Observe, log: o.Log}
+	a := &Authenticator{observe: o.Observe, refused: o.Refused, log: o.Log}
+	if a.refused == nil {
+		a.refused = func(*http.Request, error) {}
+	}
 	if a.observe == nil {
 		a.observe = func(Outcome) {}
 	}
@@ -185,6 +191,9 @@ func (a *Authenticator) Authenticate(r *http.Request) (Identity, error) {
 	return Identity{}, errors.Join(failures...)
 }
 
+// PrincipalHeader names on whose behalf a proxy asks.
+const PrincipalHeader = "X-Original-Principal"
+
 type identityKey struct{}
 
 // FromContext is the caller of a request that passed Wrap; false when authentication is off.
@@ -204,6 +213,7 @@ func (a *Authenticator) Wrap(next http.Handler) http.Handler {
 		id, err := a.Authenticate(r)
 		if err != nil {
 			a.log.Debug("refused a request", zap.String("client", r.RemoteAddr), zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
+			a.refused(r, err)
 			unauthenticated(w, r)
 			return
 		}

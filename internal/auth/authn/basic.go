@@ -3,6 +3,7 @@ package authn
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,15 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // basicProvider is AuthenticationProviderBasic: an htpasswd file.
 type basicProvider struct {
 	users *reloaded[map[string]passwordHash]
 	known *remembered
-	decoy passwordHash // checked for unknown users, so that they take as long as known ones
 }
 
 func newBasicProvider(o Options) (*basicProvider, error) {
@@ -30,7 +33,7 @@ func newBasicProvider(o Options) (*basicProvider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("basicAuthConf: %w", err)
 	}
-	p := &basicProvider{known: newRemembered(), decoy: apr1Hash{salt: "decoydec", sum: strings.Repeat(".", 22)}}
+	p := &basicProvider{known: newRemembered()}
 	if p.users, err = newReloaded(s, "basicAuthConf", o, parsePasswords); err != nil {
 		return nil, fmt.Errorf("basicAuthConf: %w", err)
 	}
@@ -82,14 +85,29 @@ func (p *basicProvider) authenticate(r *http.Request) (Identity, error) {
 	if !ok || strings.Contains(password, ":") { // as the Java worker: exactly two parts
 		return Identity{}, refuse("INVALID_AUTH_DATA", "the credentials are not user:password")
 	}
-	hash, exists := p.users.get()[user]
+	users := p.users.get()
+	hash, exists := users[user]
 	if !exists {
-		hash = p.decoy
+		hash = slowest(users) // so that an unknown user takes as long as a known one
 	}
-	if len(password) > maxPassword || !p.known.check(hash, user, password) || !exists {
+	if len(password) > maxPassword || !p.known.check(r.Context(), hash, user, password) || !exists {
 		return Identity{}, refuse("INVALID_TOKEN", "unknown user or invalid password")
 	}
 	return Identity{Role: user, Method: "basic"}, nil
+}
+
+// slowest is the hash of the file that takes longest to check.
+func slowest(users map[string]passwordHash) passwordHash {
+	var found passwordHash = apr1Hash{salt: "decoydec", sum: strings.Repeat(".", 22)}
+	most := -1
+	for _, h := range users {
+		if b, ok := h.(bcryptHash); ok {
+			if cost, err := bcrypt.Cost([]byte(b)); err == nil && cost > most {
+				found, most = h, cost
+			}
+		}
+	}
+	return found
 }
 
 // maxPassword bounds the work of one attempt.
@@ -98,20 +116,21 @@ const maxPassword = 1024
 // remembered keeps which passwords were right, as a keyed digest: hashes are slow on purpose, and clients send the
 // password with each request. A changed hash is another entry.
 type remembered struct {
-	key [32]byte
-	mu  sync.Mutex
-	ok  map[[32]byte]struct{}
+	key     [32]byte
+	hashing chan struct{} // one element per hash that is computed: guesses must not take every processor from the requests of others
+	mu      sync.Mutex
+	ok      map[[32]byte]struct{}
 }
 
 const maxRemembered = 1024
 
 func newRemembered() *remembered {
-	r := &remembered{ok: map[[32]byte]struct{}{}}
+	r := &remembered{ok: map[[32]byte]struct{}{}, hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	_, _ = rand.Read(r.key[:]) // never fails
 	return r
 }
 
-func (r *remembered) check(hash passwordHash, user, password string) bool {
+func (r *remembered) check(ctx context.Context, hash passwordHash, user, password string) bool {
 	mac := hmac.New(sha256.New, r.key[:])
 	fmt.Fprintf(mac, "%d:%s%d:%s%v", len(user), user, len(password), password, hash)
 	id := [32]byte(mac.Sum(nil))
@@ -121,7 +140,14 @@ func (r *remembered) check(hash passwordHash, user, password string) bool {
 	if known {
 		return true
 	}
-	if !hash.matches(password) {
+	select {
+	case r.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	matches := hash.matches(password)
+	<-r.hashing
+	if !matches {
 		return false
 	}
 	r.mu.Lock()

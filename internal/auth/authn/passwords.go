@@ -38,11 +38,14 @@ func (h bcryptHash) matches(password string) bool {
 	return bcrypt.CompareHashAndPassword([]byte(h), []byte(password)) == nil
 }
 
+// equalSecrets takes as long wherever the two differ.
+func equalSecrets(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
 // apr1Hash is the MD5 scheme of Apache's htpasswd.
 type apr1Hash struct{ salt, sum string }
 
 func (h apr1Hash) matches(password string) bool {
-	return subtle.ConstantTimeCompare([]byte(apr1(password, h.salt)), []byte(h.sum)) == 1
+	return equalSecrets(apr1(password, h.salt), h.sum)
 }
 
 func apr1(password, salt string) string {

@@ -202,6 +202,9 @@ func (p *tokenProvider) verify(token string) (jwt.MapClaims, error) {
 	if err != nil {
 		return nil, refuse("INVALID_TOKEN", "the token is not valid: %v", err)
 	}
+	if at, given := claims["exp"].(float64); given && at == 0 { // the library takes 0 for a date that is absent
+		return nil, refuse("INVALID_TOKEN", "the token is not valid: it expired in 1970")
+	}
 	return claims, nil
 }
 

@@ -76,6 +76,7 @@ func TestTokenClaims(t *testing.T) {
 		"expired":                    {claims: jwt.MapClaims{"sub": "alice", "exp": past}, wantFail: true},
 		"expired, within the leeway": {properties: map[string]string{"tokenAllowedClockSkewSeconds": "7200"}, claims: jwt.MapClaims{"sub": "alice", "exp": past}, wantRole: "alice", wantRoles: []string{"alice"}},
 		"not yet valid":              {claims: jwt.MapClaims{"sub": "alice", "nbf": soon}, wantFail: true},
+		"expired in 1970":            {claims: jwt.MapClaims{"sub": "alice", "exp": 0}, wantFail: true},
 		"exp is a text":              {claims: jwt.MapClaims{"sub": "alice", "exp": "tomorrow"}, wantFail: true},
 		"audience":                   {properties: map[string]string{"tokenAudienceClaim": "aud", "tokenAudience": "w"}, claims: jwt.MapClaims{"sub": "alice", "aud": "w"}, wantRole: "alice", wantRoles: []string{"alice"}},
 		"audience in a list":         {properties: map[string]string{"tokenAudienceClaim": "aud", "tokenAudience": "w"}, claims: jwt.MapClaims{"sub": "alice", "aud": []string{"v", "w"}}, wantRole: "alice", wantRoles: []string{"alice"}},

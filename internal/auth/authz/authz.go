@@ -29,13 +29,14 @@ const (
 	Sources   Action = "sources"
 	Packages  Action = "packages"
 	Produce   Action = "produce"
+	Consume   Action = "consume"
 )
 
 // Question is what a request needs. Without a tenant it needs a superuser.
 type Question struct {
 	Tenant, Namespace string
 	Action            Action
-	// Topic, with Produce: a grant for this topic, persistent://tenant/namespace/topic, suffices.
+	// Topic, with Produce and Consume: a grant for this topic, persistent://tenant/namespace/topic, suffices.
 	Topic string
 }
 
@@ -97,7 +98,6 @@ func set(names []string) map[string]bool {
 }
 
 const (
-	principalHeader = "X-Original-Principal"
 	// websocketPrincipal is sent by proxies that have no principal to name; it counts as none.
 	websocketPrincipal = "__websocket_dummy_original_principle"
 )
@@ -129,7 +129,7 @@ func (a *Authorizer) principals(r *http.Request, id authn.Identity) ([][]string,
 	if a.multiRoles {
 		own = id.Roles
 	}
-	values := r.Header.Values(principalHeader)
+	values := r.Header.Values(authn.PrincipalHeader)
 	if len(values) > 1 {
 		return nil, false // which one counts must not depend on who reads the request
 	}
@@ -191,7 +191,7 @@ func granted(auth *broker.AuthPolicies, roles []string, q Question) bool {
 		if slices.Contains(auth.Namespace[role], string(q.Action)) {
 			return true
 		}
-		if q.Action == Produce && slices.Contains(auth.Topics[q.Topic][role], string(Produce)) {
+		if q.Topic != "" && slices.Contains(auth.Topics[q.Topic][role], string(q.Action)) {
 			return true
 		}
 	}

@@ -35,6 +35,14 @@ func TestCache(t *testing.T) {
 	require.Empty(t, spec.GetProvider(), "Java never writes it")
 	_, err = tokens.Cache(t.Context(), r.WithContext(authn.NewContext(t.Context(), authn.Identity{Role: "a", Method: "tls"})), nil, nil)
 	require.ErrorContains(t, err, "without a token")
+
+	// Through a proxy that authenticates as itself, the token is the proxy's.
+	r.Header.Set(authn.PrincipalHeader, "a")
+	_, err = tokens.Cache(t.Context(), r.WithContext(authn.NewContext(t.Context(), authn.Identity{Role: "proxy", Token: "j.w.t"})), nil, nil)
+	require.ErrorContains(t, err, "the token of the request is that of the proxy (role proxy) and not that of a")
+	spec, err = tokens.Cache(t.Context(), r.WithContext(authn.NewContext(t.Context(), authn.Identity{Role: "a", Token: "j.w.t"})), nil, nil)
+	require.NoError(t, err, "the proxy passed on the client's token")
+	require.Equal(t, "j.w.t", string(spec.GetData()))
 }
 
 // TestCredentials: each function gets its own token, and nobody else's, however many start at once.
@@ -76,4 +84,46 @@ func TestCredentials(t *testing.T) {
 	_, _, own, err := sharing.Credentials(meta("d", ""))
 	require.NoError(t, err)
 	require.True(t, own)
+}
+
+// TestFunctionsInTheWorkerNeedNoFile: they get the token itself.
+func TestFunctionsInTheWorkerNeedNoFile(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "tokens")
+	tokens, err := NewTokens(directory, false)
+	require.NoError(t, err)
+	plugin, params, own, err := tokens.InProcess(meta("a", " token-a\n"))
+	require.NoError(t, err)
+	require.False(t, own)
+	require.Equal(t, tokenPlugin, plugin)
+	require.Equal(t, "token:token-a", params)
+	_, _, _, err = tokens.InProcess(meta("a", ""))
+	require.ErrorIs(t, err, ErrNoCredentials)
+	entries, err := os.ReadDir(directory)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	sharing, err := NewTokens(directory, true)
+	require.NoError(t, err)
+	_, _, own, err = sharing.InProcess(meta("a", ""))
+	require.NoError(t, err)
+	require.True(t, own)
+}
+
+// TestTokensEndWithTheLastInstance: the file is there as long as an instance may read it, and no longer.
+func TestTokensEndWithTheLastInstance(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "tokens")
+	tokens, err := NewTokens(directory, true)
+	require.NoError(t, err)
+	m := meta("a", "token-a")
+	for range 2 {
+		_, _, _, err = tokens.Credentials(m)
+		require.NoError(t, err)
+	}
+	_, params, _, err := tokens.Credentials(meta("b", "token-b"))
+	require.NoError(t, err)
+	require.NoError(t, tokens.Release(m))
+	require.FileExists(t, tokens.path("t/n/a"))
+	require.NoError(t, tokens.Release(m))
+	require.NoFileExists(t, tokens.path("t/n/a"))
+	require.NoError(t, tokens.Release(meta("none", "")), "one without a token has no file")
+	require.FileExists(t, strings.TrimPrefix(params, "file://"))
 }

@@ -64,6 +64,9 @@ func (f *Follower) reviewIfDue(ctx context.Context, r Reader) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reviewLimit)
 	defer cancel()
+	// Before the end is asked for: what this process appends meanwhile lies behind that end and is applied already.
+	f.watchRecent(map[string]bool{})
+	defer f.watchRecent(nil)
 	end, err := r.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("asking for the end of the topic: %w", err)
@@ -76,17 +79,16 @@ func (f *Follower) reviewIfDue(ctx context.Context, r Reader) error {
 	return nil
 }
 
+// watchRecent begins to note the keys that get entries, or ends it with nil.
+func (f *Follower) watchRecent(keys map[string]bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.review.recent = keys
+}
+
 // reviewUntil reads the log from its beginning to end with a reader of its own, brings the state there as well, and
 // drops what is not in the log.
 func (f *Follower) reviewUntil(ctx context.Context, r Reader, end ID) error {
-	f.mu.Lock()
-	f.review.recent = map[string]bool{}
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.review.recent = nil
-		f.mu.Unlock()
-	}()
 	alive, err := f.keysUntil(ctx, end)
 	if err != nil {
 		return err

@@ -67,3 +67,53 @@ func TestADeletionCompactedAwayIsNoticed(t *testing.T) {
 		require.Equal(t, []string{"comes", "stays"}, state.list())
 	})
 }
+
+// hooked is a log whose readers call after every time they were asked for the end.
+type hooked struct {
+	rlog.Log
+	after func()
+}
+
+func (h hooked) OpenReader(ctx context.Context, name string, after rlog.ID) (rlog.Reader, error) {
+	r, err := h.Log.OpenReader(ctx, name, after)
+	return hookedReader{r, h.after}, err
+}
+
+type hookedReader struct {
+	rlog.Reader
+	after func()
+}
+
+func (r hookedReader) Last(ctx context.Context) (rlog.ID, error) {
+	id, err := r.Reader.Last(ctx)
+	r.after()
+	return id, err
+}
+
+// TestAKeyAppendedDuringAReviewStays: the writer of this process appends between the question for the log's end and the reading.
+func TestAKeyAppendedDuringAReviewStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, state := rlog.NewMemory(), &keyed{keys: map[string]bool{}}
+		w := openWriter(t, memory, "writer")
+		var f *rlog.Follower
+		n := 0
+		append1 := func() {
+			n++
+			record := rlog.Record{Key: string(rune('a' + n)), Payload: []byte("1")}
+			ids, err := w.Append(t.Context(), record)
+			require.NoError(t, err)
+			require.NoError(t, f.Appended(t.Context(), ids[0], record))
+		}
+		f = rlog.NewFollower(hooked{memory, append1}, "tailer", state.apply, nil)
+		f.Reviewed(state.retain)
+		write(t, w, rlog.Record{Key: "a", Payload: []byte("1")})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); f.Run(ctx) }()
+		time.Sleep(10 * time.Minute) // several reviews
+		cancel()
+		<-ended
+		require.Greater(t, n, 2)
+		require.Len(t, state.list(), n+1)
+	})
+}

@@ -23,6 +23,8 @@ const (
 	tenantWait = 30 * time.Second
 	// namespaceWait is how long a broker may not know the namespace yet that another worker has just created.
 	namespaceWait = 30 * time.Second
+	// busyWait is how long the creation of a subscription by another worker may last.
+	busyWait = 30 * time.Second
 )
 
 // bootstrap waits for the broker and makes sure of the namespace, the topics and the subscription (sections 2.2, 2.3).
@@ -50,12 +52,22 @@ func (n *Node) bootstrap(ctx context.Context) error {
 		if err := n.ensureTopic(ctx, n.topics.coordination); err != nil {
 			return err
 		}
-		// at the earliest position; an existing one is never touched, several workers may be creating it
-		return n.ensureInside(ctx, "creating subscription "+membership.Subscription, func(ctx context.Context) error {
-			return n.opts.Admin.CreateSubscription(ctx, n.topics.coordination, membership.Subscription, broker.Earliest)
-		})
+		return n.ensureSubscription(ctx)
 	})
 	return group.Wait()
+}
+
+// ensureSubscription creates it at the earliest position; an existing one is never touched. While another worker creates it, the broker
+// may answer that it is busy.
+func (n *Node) ensureSubscription(ctx context.Context) error {
+	began := time.Now()
+	return n.ensureInside(ctx, "creating subscription "+membership.Subscription, func(ctx context.Context) error {
+		err := n.opts.Admin.CreateSubscription(ctx, n.topics.coordination, membership.Subscription, broker.Earliest)
+		if broker.IsPreconditionFailed(err) && time.Since(began) < busyWait {
+			return errors.New("it may be being created: " + err.Error()) // not wrapped: it is tried again
+		}
+		return err
+	})
 }
 
 func (n *Node) ensureTopic(ctx context.Context, topic string) error {

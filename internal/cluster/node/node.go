@@ -19,6 +19,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/functions-worker/functions-worker/internal/broker"
 	"github.com/functions-worker/functions-worker/internal/cluster"
@@ -245,7 +246,18 @@ func (n *Node) applyMetadata(e rlog.Entry) {
 		n.log.Warn("a metadata entry is passed over", zap.Error(err))
 		return
 	}
+	for _, a := range n.assignments.Function(change.Key) {
+		change.Meta = same(change.Meta, a.GetInstance().GetFunctionMetaData())
+	}
 	n.functions.Apply(change)
+}
+
+// same gives the known message if it equals the new one, so that what both topics say is kept once.
+func same(read, known *pb.FunctionMetaData) *pb.FunctionMetaData {
+	if read != nil && known != nil && proto.Equal(read, known) {
+		return known
+	}
+	return read
 }
 
 func (n *Node) applyAssignment(e rlog.Entry) {
@@ -253,6 +265,10 @@ func (n *Node) applyAssignment(e rlog.Entry) {
 	if err != nil {
 		n.log.Warn("an assignment entry is passed over", zap.Error(err))
 		return
+	}
+	if i := change.Assignment.GetInstance(); i != nil {
+		known, _ := n.functions.Get(pb.FullyQualifiedName(i.GetFunctionMetaData().GetFunctionDetails()))
+		i.FunctionMetaData = same(i.GetFunctionMetaData(), known)
 	}
 	if n.office.Load() == nil {
 		n.mu.Lock()

@@ -26,6 +26,7 @@ type flakyAdmin struct {
 	topics    atomic.Int32
 	topicErr  error
 	topicFrom time.Time // until then a topic's namespace is not found
+	busyUntil time.Time // until then the subscription is busy
 	downUntil time.Time
 }
 
@@ -48,6 +49,13 @@ func (a *flakyAdmin) CreateTopic(context.Context, string) error {
 	}
 	a.topics.Add(1)
 	return a.topicErr
+}
+
+func (a *flakyAdmin) CreateSubscription(ctx context.Context, topic, subscription string, position broker.Position) error {
+	if time.Now().Before(a.busyUntil) {
+		return status(http.StatusPreconditionFailed)
+	}
+	return a.Admin.CreateSubscription(ctx, topic, subscription, position)
 }
 
 func status(code int) error { return &broker.Error{Op: "x", Code: code, Reason: "said so"} }
@@ -98,6 +106,12 @@ func TestStartCreatesWhatIsMissing(t *testing.T) {
 		"the broker never learns of the namespace": {admin: func() *flakyAdmin {
 			return &flakyAdmin{topicFrom: time.Now().Add(time.Hour)}
 		}, wantErr: "the broker answered 404: said so"},
+		"another worker is creating the subscription": {admin: func() *flakyAdmin {
+			return &flakyAdmin{busyUntil: time.Now().Add(3 * time.Second)}
+		}, wantWarn: "creating subscription participants: not possible yet, will try again"},
+		"the subscription stays busy": {admin: func() *flakyAdmin {
+			return &flakyAdmin{busyUntil: time.Now().Add(time.Hour)}
+		}, wantErr: "the broker answered 412: said so"},
 		"the tenant comes a little later": {admin: func() *flakyAdmin {
 			n := 0
 			return &flakyAdmin{policies: notFound, create: func() error {

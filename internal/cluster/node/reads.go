@@ -49,7 +49,7 @@ func (n *Node) Counts() (functions, instances int) {
 		if n.opts.ExternallyManaged {
 			instances++
 		} else {
-			instances += int(max(0, meta.GetFunctionDetails().GetParallelism()))
+			instances += int(pb.InstanceCount(meta.GetFunctionDetails()))
 		}
 	}
 	return len(all), instances

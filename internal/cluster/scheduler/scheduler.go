@@ -31,16 +31,13 @@ type Plan struct {
 	Unplaced []string
 }
 
-// maxParallelism bounds what one registration can make the leader hold in memory.
-const maxParallelism = 100_000
-
-// Instances are the instances a function wants (section 6.2), at most 100000. They share meta.
+// Instances are the instances a function wants (section 6.2). They share meta.
 func Instances(meta *pb.FunctionMetaData, externallyManaged bool) []*pb.Instance {
 	if externallyManaged {
 		return []*pb.Instance{{FunctionMetaData: meta, InstanceId: -1}}
 	}
 	var instances []*pb.Instance
-	for id := range min(meta.GetFunctionDetails().GetParallelism(), maxParallelism) {
+	for id := range pb.InstanceCount(meta.GetFunctionDetails()) {
 		instances = append(instances, &pb.Instance{FunctionMetaData: meta, InstanceId: id})
 	}
 	return instances

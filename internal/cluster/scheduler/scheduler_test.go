@@ -115,7 +115,7 @@ func TestSchedule(t *testing.T) {
 }
 
 func TestParallelismIsBounded(t *testing.T) {
-	require.Len(t, Instances(function("f", 1<<31-1), false), maxParallelism)
+	require.Len(t, Instances(function("f", 1<<31-1), false), pb.MaxParallelism)
 	require.Empty(t, Instances(function("f", -1), false))
 	require.Len(t, Instances(function("f", 1<<31-1), true), 1)
 }

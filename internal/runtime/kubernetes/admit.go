@@ -21,13 +21,22 @@ type Limits struct {
 	LockStep bool
 }
 
+// maxObjectName is what a Java worker admits. For one of 53 characters most StatefulSets cannot make pods: these get the label NAME-HASH, whose
+// hash has up to 10 digits, of 63 characters at most. What is there already may be among the others; a submission is refused.
+const (
+	maxObjectName = 53
+	maxNewName    = 52
+)
+
+var errNameTooLong = errors.New("Kubernetes job name size should be less than 53")
+
 // admitName refuses names that the objects of a function cannot have (Kubernetes contract, section 7).
 func admitName(name string) error {
 	switch {
 	case !subdomain.MatchString(name):
 		return fmt.Errorf("Kubernetes only admits lower case and numbers. (jobName=%s)", name)
 	case len(name) > maxObjectName:
-		return errors.New("Kubernetes job name size should be less than 53")
+		return errNameTooLong
 	case !serviceName.MatchString(name):
 		// The Java worker lets it pass and then fails to create the Service, which nobody is told.
 		return fmt.Errorf("Kubernetes Service names are a letter followed by lower case letters, numbers and dashes, without dots. (jobName=%s)", name)

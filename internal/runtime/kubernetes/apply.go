@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,9 +16,11 @@ import (
 // apply makes the cluster hold exactly the wanted objects. It is safe to repeat, and several workers may do it at once.
 func (f *Factory) apply(ctx context.Context, want objects) error {
 	for attempt := 0; ; attempt++ {
-		err := f.applyService(ctx, want)
+		made, err := f.applyService(ctx, want)
 		if err == nil {
-			err = f.applySet(ctx, want)
+			if err = f.applySet(ctx, want); hopeless(err) && made != nil {
+				f.takeBack(ctx, made)
+			}
 		}
 		// Something changed between two requests: look again.
 		if again := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err); !again || attempt == maxAttempts {
@@ -31,61 +32,74 @@ func (f *Factory) apply(ctx context.Context, want objects) error {
 	}
 }
 
-func (f *Factory) applyService(ctx context.Context, want objects) error {
-	api, a := f.clients.Objects.CoreV1().Services(want.namespace), action{"", "", "services", want.namespace, want.name}
+// hopeless says that the same request will fail until somebody changes something.
+func hopeless(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) }
+
+// takeBack removes a Service that was just made for a StatefulSet that cannot be: nothing is left half-made.
+func (f *Factory) takeBack(ctx context.Context, made *corev1.Service) {
+	err := f.clients.Objects.Services(made.Namespace).Delete(ctx, made.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &made.UID}})
+	if ignoreMissing(err) != nil {
+		f.o.Log.Warn("a Service stays behind whose StatefulSet could not be made", zap.String("service", made.Namespace+"/"+made.Name), zap.Error(err))
+	}
+}
+
+// applyService returns the Service if there was none before.
+func (f *Factory) applyService(ctx context.Context, want objects) (*corev1.Service, error) {
+	api, a := f.clients.Objects.Services(want.namespace), action{"", "", "services", want.namespace, want.name}
 	live, err := request(ctx, f.o.RequestTimeout, a.to("get"), func(ctx context.Context) (*corev1.Service, error) {
 		return api.Get(ctx, want.name, metav1.GetOptions{})
 	})
-	create := func() error {
-		_, err := request(ctx, f.o.RequestTimeout, a.to("create"), func(ctx context.Context) (*corev1.Service, error) {
-			return api.Create(ctx, want.service, metav1.CreateOptions{})
+	create := func() (*corev1.Service, error) {
+		return request(ctx, f.o.RequestTimeout, a.to("create"), func(ctx context.Context) (*corev1.Service, error) {
+			return api.Create(ctx, want.service, metav1.CreateOptions{FieldManager: f.manager})
 		})
-		return err
 	}
 	switch {
 	case apierrors.IsNotFound(err):
 		return create()
 	case err != nil:
-		return err
+		return nil, err
 	}
 	if whose, other := otherFunction(want.service.Labels, live.Labels); other {
-		return taken("Service", want, whose)
+		return nil, taken("Service", want, whose)
 	}
 	if live.DeletionTimestamp != nil {
-		if err := f.awaitGone(ctx, "the Service "+want.name, func(ctx context.Context) (bool, error) { return f.serviceGone(ctx, want.namespace, want.name) }); err != nil {
-			return err
+		if err := f.awaitGone(ctx, action{"get", "", "services", want.namespace, want.name}); err != nil {
+			return nil, err
 		}
 		return create()
 	}
 	switch compareService(want.service, live) {
 	case same:
-		return nil
+		return nil, nil
 	case change:
 		next := live.DeepCopy()
 		next.Labels, next.Annotations = merged(live.Labels, want.service.Labels), merged(live.Annotations, want.service.Annotations)
 		next.Spec.Selector, next.Spec.Ports = want.service.Spec.Selector, want.service.Spec.Ports
+		next.Spec.PublishNotReadyAddresses = want.service.Spec.PublishNotReadyAddresses
 		_, err = request(ctx, f.o.RequestTimeout, a.to("update"), func(ctx context.Context) (*corev1.Service, error) {
-			return api.Update(ctx, next, metav1.UpdateOptions{})
+			return api.Update(ctx, next, metav1.UpdateOptions{FieldManager: f.manager})
 		})
 		if !isForbidden(err) {
-			return err
+			return nil, err
 		}
 		f.o.Log.Warn("the Service is replaced because it may not be updated", zap.Error(err))
 	}
 	if err := f.deleteService(ctx, want.namespace, want.name); err != nil {
-		return err
+		return nil, err
 	}
-	return create()
+	_, err = create()
+	return nil, err
 }
 
 func (f *Factory) applySet(ctx context.Context, want objects) error {
-	api, a := f.clients.Objects.AppsV1().StatefulSets(want.namespace), action{"", "apps", "statefulsets", want.namespace, want.name}
+	api, a := f.clients.Objects.StatefulSets(want.namespace), action{"", "apps", "statefulsets", want.namespace, want.name}
 	live, err := request(ctx, f.o.RequestTimeout, a.to("get"), func(ctx context.Context) (*appsv1.StatefulSet, error) {
 		return api.Get(ctx, want.name, metav1.GetOptions{})
 	})
 	create := func() error {
 		made, err := request(ctx, f.o.RequestTimeout, a.to("create"), func(ctx context.Context) (*appsv1.StatefulSet, error) {
-			return api.Create(ctx, want.set, metav1.CreateOptions{})
+			return api.Create(ctx, want.set, metav1.CreateOptions{FieldManager: f.manager})
 		})
 		if err == nil {
 			f.settled.set(made, want)
@@ -103,11 +117,12 @@ func (f *Factory) applySet(ctx context.Context, want objects) error {
 	}
 	if live.DeletionTimestamp != nil {
 		// The owner before us deleted it: it goes away with its pods, and then there is room.
-		if err := f.awaitGone(ctx, "the StatefulSet "+want.name, func(ctx context.Context) (bool, error) { return f.setGone(ctx, want.namespace, want.name) }); err != nil {
+		if err := f.awaitGone(ctx, action{"get", "apps", "statefulsets", want.namespace, want.name}); err != nil {
 			return err
 		}
 		return create()
 	}
+	want = want.honouring(live)
 	diff := compareSet(want.set, live, want.version)
 	if diff == change && f.settled.is(live, want) {
 		diff = same // what differs was changed by an admission plug-in of the cluster when we wrote it
@@ -123,9 +138,10 @@ func (f *Factory) applySet(ctx context.Context, want objects) error {
 			next.Labels, next.Annotations = merged(live.Labels, want.set.Labels), merged(live.Annotations, want.set.Annotations)
 			maps.DeleteFunc(next.Annotations, func(k, _ string) bool { return k == adoptedAs })
 			next.Spec.Replicas, next.Spec.Template = want.set.Spec.Replicas, want.set.Spec.Template
+			setChangeable(&next.Spec, want.set.Spec)
 		}
 		updated, err := request(ctx, f.o.RequestTimeout, a.to("update"), func(ctx context.Context) (*appsv1.StatefulSet, error) {
-			return api.Update(ctx, next, metav1.UpdateOptions{})
+			return api.Update(ctx, next, metav1.UpdateOptions{FieldManager: f.manager})
 		})
 		switch {
 		case err == nil && diff == change:
@@ -160,17 +176,4 @@ func isForbidden(err error) bool {
 func (a action) to(verb string) action {
 	a.verb = verb
 	return a
-}
-
-// awaitGone waits until an object that is being deleted has gone.
-func (f *Factory) awaitGone(ctx context.Context, what string, gone func(context.Context) (bool, error)) error {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		yes, err := gone(ctx)
-		if yes || err != nil {
-			return err
-		}
-		if sleep(ctx, pause) != nil {
-			return fmt.Errorf("%s is still being deleted: %w", what, ctx.Err())
-		}
-	}
 }

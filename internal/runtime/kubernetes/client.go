@@ -3,10 +3,10 @@ package kubernetes
 import (
 	"fmt"
 
-	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // Access says how the API server is reached (Kubernetes contract, section 1.4).
@@ -24,7 +24,7 @@ type Access struct {
 
 // Clients reach one API server.
 type Clients struct {
-	Objects  clientset.Interface
+	Objects  Objects
 	Metadata metadata.Interface
 }
 
@@ -41,8 +41,9 @@ func Connect(a Access, userAgent string) (Clients, error) {
 	if a.Burst > 0 {
 		config.Burst = a.Burst
 	}
+	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst) // one for all clients
 	var c Clients
-	if c.Objects, err = clientset.NewForConfig(config); err == nil {
+	if c.Objects, err = newTyped(config); err == nil {
 		c.Metadata, err = metadata.NewForConfig(config)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -17,53 +18,57 @@ import (
 // podCommand is the one string that the shell of a pod runs: it downloads the package from the worker, tells the pod its
 // number, and becomes the instance (Kubernetes contract, section 4).
 func (o Options) podCommand(meta *pb.FunctionMetaData, auth *launch.Auth, ids identity) (string, error) {
-	d := meta.GetFunctionDetails()
-	file := path.Join(o.downloadDirectory(), packageFileName(d, meta.GetPackageLocation()))
-	instance := launch.Instance{Details: d, ID: -1, FunctionID: ids.function, FunctionVersion: ids.version, TransformFunctionID: ids.transform,
-		PackageFile: file, Port: o.GRPCPort, MetricsPort: o.MetricsPort, Auth: auth}
-	steps := []string{o.download(d, file, auth, false)}
-	if name := meta.GetTransformFunctionPackageLocation().GetOriginalFileName(); name != "" {
-		instance.TransformFile = path.Join(o.downloadDirectory(), sanitise(name))
-		steps = append(steps, o.download(d, instance.TransformFile, auth, true))
+	code := o.codeOf(meta)
+	var steps []string
+	if !o.NativeDownload {
+		steps = o.downloads(meta, code, auth)
 	}
 	steps = append(steps, "SHARD_ID=${POD_NAME##*-}", "echo shardId=${SHARD_ID}")
-	options := o.launchOptions(d.GetRuntime())
-	switch d.GetRuntime() {
-	case pb.FunctionDetails_JAVA:
-		steps = append(steps, "exec "+strings.Join(shellWords(options.Java(instance)), " "))
-	case pb.FunctionDetails_PYTHON:
-		steps = append(steps, "PYTHONPATH=${PYTHONPATH}:"+quote(o.extraDependencies())+" exec "+strings.Join(shellWords(options.Python(instance)), " "))
-	case pb.FunctionDetails_GO:
-		conf, err := options.GoConf(instance)
-		if err != nil {
-			return "", err
-		}
-		// A quote can only be inside a JSON text, where this means the same.
-		conf = strings.ReplaceAll(conf, "'", `\u0027`)
-		steps = append(steps, "chmod 777 "+quote(file), "exec "+quote(file)+" -instance-conf '"+conf+"'")
-	default:
-		return "", fmt.Errorf("Unsupported Runtime %s", d.GetRuntime())
+	become, err := o.instanceCommand(meta, code, auth, ids)
+	if err != nil {
+		return "", err
 	}
-	command := keepDollars(strings.Join(steps, " && "))
+	command := keepDollars(strings.Join(append(steps, become...), " && "))
 	if strings.IndexByte(command, 0) >= 0 {
 		return "", fmt.Errorf("the command of the pod contains a zero byte; look at the function's name, flags and configuration")
 	}
 	return command, nil
 }
 
-func (o Options) download(d *pb.FunctionDetails, file string, auth *launch.Auth, transform bool) string {
-	words := []string{o.PulsarRootDir + o.ConfigAdminCLI, "--admin-url", o.PulsarAdminURL}
-	if auth != nil {
-		words = append(words, downloadAuth(*auth)...)
+// instanceCommand are the last steps: they prepare the instance and become it.
+func (o Options) instanceCommand(meta *pb.FunctionMetaData, code code, auth *launch.Auth, ids identity) ([]string, error) {
+	d := meta.GetFunctionDetails()
+	in := launch.Instance{Details: d, ID: -1, FunctionID: ids.function, FunctionVersion: ids.version, TransformFunctionID: ids.transform,
+		PackageFile: code.file, TransformFile: code.transform, Port: o.GRPCPort, MetricsPort: o.MetricsPort, Auth: auth}
+	options := o.launchOptions(d.GetRuntime())
+	switch {
+	case code.hosted:
+		return o.hostedCommand(options, in)
+	case d.GetRuntime() == pb.FunctionDetails_JAVA:
+		return []string{"exec " + strings.Join(shellWords(options.Java(in)), " ")}, nil
+	case d.GetRuntime() == pb.FunctionDetails_PYTHON:
+		return []string{"PYTHONPATH=${PYTHONPATH}:" + quote(o.extraDependencies()) + " exec " + strings.Join(shellWords(options.Python(in)), " ")}, nil
+	case d.GetRuntime() == pb.FunctionDetails_GO:
+		conf, err := goConf(options, in)
+		if err != nil {
+			return nil, err
+		}
+		become := "exec " + quote(code.file) + " -instance-conf " + conf
+		if o.NativeDownload { // who has fetched it made it executable, perhaps as another user
+			return []string{become}, nil
+		}
+		return []string{"chmod 777 " + quote(code.file), become}, nil
 	}
-	words = append(words, "functions", "download", "--tenant", d.GetTenant(), "--namespace", d.GetNamespace(), "--name", d.GetName(), "--destination-file", file)
-	if transform {
-		words = append(words, "--transform-function")
+	return nil, fmt.Errorf("Unsupported Runtime %s", d.GetRuntime())
+}
+
+// goConf is the value of -instance-conf in single quotes. A quote can only be inside a JSON text, where the escape means the same.
+func goConf(options launch.Options, in launch.Instance) (string, error) {
+	conf, err := options.GoConf(in)
+	if err != nil {
+		return "", err
 	}
-	for i, w := range words {
-		words[i] = quote(w)
-	}
-	return strings.Join(words, " ")
+	return "'" + strings.ReplaceAll(conf, "'", `\u0027`) + "'", nil
 }
 
 func downloadAuth(a launch.Auth) []string {
@@ -133,7 +138,8 @@ func (o Options) launchOptions(language pb.FunctionDetails_Runtime) launch.Optio
 	}
 	return launch.Options{
 		JavaExecutable: "java", PythonExecutable: "python3",
-		JavaInstanceJar: root + "/instances/java-instance.jar", PythonInstanceFile: root + "/instances/python-instance/python_instance_main.py",
+		JavaInstanceJar:       cmp.Or(o.JavaInstanceJar, root+"/instances/java-instance.jar"),
+		PythonInstanceFile:    cmp.Or(o.PythonInstanceFile, root+"/instances/python-instance/python_instance_main.py"),
 		FunctionsLogDirectory: "logs/functions", LogConf: "kubernetes_instance_log4j2.xml",
 		PythonLogConf:        root + "/conf/functions-logging/console_logging_config.ini",
 		ExtraDependenciesDir: o.extraDependencies(), FunctionsClasspath: classpath,

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -36,7 +37,7 @@ func compareService(want, live *corev1.Service) difference {
 	if live.Spec.ClusterIP != corev1.ClusterIPNone {
 		return replace
 	}
-	if !maps.Equal(want.Spec.Selector, live.Spec.Selector) || !equality.Semantic.DeepEqual(want.Spec.Ports, live.Spec.Ports) ||
+	if !maps.Equal(want.Spec.Selector, live.Spec.Selector) || want.Spec.PublishNotReadyAddresses != live.Spec.PublishNotReadyAddresses || !equality.Semantic.DeepEqual(want.Spec.Ports, live.Spec.Ports) ||
 		!has(live.Labels, want.Labels) || !has(live.Annotations, want.Annotations) {
 		return change
 	}
@@ -45,7 +46,7 @@ func compareService(want, live *corev1.Service) difference {
 
 func compareSet(want, live *appsv1.StatefulSet, version string) difference {
 	if want.Spec.ServiceName != live.Spec.ServiceName || want.Spec.PodManagementPolicy != live.Spec.PodManagementPolicy ||
-		!equality.Semantic.DeepEqual(want.Spec.Selector, live.Spec.Selector) {
+		!equality.Semantic.DeepEqual(want.Spec.Selector, live.Spec.Selector) || !sameClaims(want.Spec.VolumeClaimTemplates, live.Spec.VolumeClaimTemplates) {
 		return replace
 	}
 	template, foreign := live.Spec.Template.DeepCopy(), false
@@ -59,6 +60,9 @@ func compareSet(want, live *appsv1.StatefulSet, version string) difference {
 			*command = *wanted
 		}
 	}
+	if !equality.Semantic.DeepEqual(changeable(want.Spec), changeable(live.Spec)) {
+		return change
+	}
 	if live.Spec.Replicas == nil || *live.Spec.Replicas != *want.Spec.Replicas || !has(live.Labels, want.Labels) || !has(live.Annotations, want.Annotations) ||
 		!equality.Semantic.DeepEqual(&want.Spec.Template, template) {
 		return change
@@ -67,6 +71,42 @@ func compareSet(want, live *appsv1.StatefulSet, version string) difference {
 		return adopt
 	}
 	return same
+}
+
+// changeable are the parts of a StatefulSet that only patches set, with what the API server fills in.
+func changeable(s appsv1.StatefulSetSpec) appsv1.StatefulSetSpec {
+	out := appsv1.StatefulSetSpec{UpdateStrategy: *s.UpdateStrategy.DeepCopy(), MinReadySeconds: s.MinReadySeconds, RevisionHistoryLimit: s.RevisionHistoryLimit,
+		PersistentVolumeClaimRetentionPolicy: s.PersistentVolumeClaimRetentionPolicy.DeepCopy(), Ordinals: s.Ordinals}
+	out.UpdateStrategy.Type = cmp.Or(out.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
+	if out.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+		if out.UpdateStrategy.RollingUpdate == nil {
+			out.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
+		}
+		if out.UpdateStrategy.RollingUpdate.Partition == nil {
+			out.UpdateStrategy.RollingUpdate.Partition = new(int32)
+		}
+	}
+	if out.RevisionHistoryLimit == nil {
+		revisions := int32(10)
+		out.RevisionHistoryLimit = &revisions
+	}
+	if out.PersistentVolumeClaimRetentionPolicy == nil {
+		out.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
+	}
+	p := out.PersistentVolumeClaimRetentionPolicy
+	p.WhenDeleted, p.WhenScaled = cmp.Or(p.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType), cmp.Or(p.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	return out
+}
+
+// setChangeable puts the wanted ones of these parts into next; what is not set there gets the API server's default again.
+func setChangeable(next *appsv1.StatefulSetSpec, want appsv1.StatefulSetSpec) {
+	next.UpdateStrategy, next.MinReadySeconds, next.RevisionHistoryLimit = want.UpdateStrategy, want.MinReadySeconds, want.RevisionHistoryLimit
+	next.PersistentVolumeClaimRetentionPolicy, next.Ordinals = want.PersistentVolumeClaimRetentionPolicy, want.Ordinals
+}
+
+// sameClaims leaves out what the API server fills in.
+func sameClaims(want, live []corev1.PersistentVolumeClaim) bool {
+	return len(want) == len(live) && equality.Semantic.DeepDerivative(want, live)
 }
 
 // commandOf is the shell command of the function's container; nil when there is none.

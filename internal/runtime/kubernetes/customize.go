@@ -16,8 +16,16 @@ import (
 // Customization are the options of BasicKubernetesManifestCustomizer, which a worker's runtimeCustomizerConfig and a
 // function's customRuntimeOptions share (Kubernetes contract, section 9). Unknown options are ignored.
 type Customization struct {
-	JobNamespace         string            `yaml:"jobNamespace"`
-	JobName              string            `yaml:"jobName"`
+	JobNamespace string `yaml:"jobNamespace"`
+	JobName      string `yaml:"jobName"`
+	// PodPatch changes the pod template of a function; only this worker knows it, and only in customRuntimeOptions.
+	PodPatch map[string]any `yaml:"podPatch"`
+	// Likewise a JSON patch of it, and both kinds for the StatefulSet.
+	PodJSONPatch []map[string]any `yaml:"podJsonPatch"`
+	SetPatch     map[string]any   `yaml:"statefulSetPatch"`
+	SetJSONPatch []map[string]any `yaml:"statefulSetJsonPatch"`
+	// ExternalReplicas: others set the number of pods. Only this worker knows it, and only in customRuntimeOptions.
+	ExternalReplicas     *bool             `yaml:"externalReplicas"`
 	ExtraLabels          map[string]string `yaml:"extraLabels"`
 	ExtraAnnotations     map[string]string `yaml:"extraAnnotations"`
 	NodeSelectorLabels   map[string]string `yaml:"nodeSelectorLabels"`
@@ -37,6 +45,30 @@ type Toleration struct {
 	TolerationSeconds *int64 `yaml:"tolerationSeconds"`
 }
 
+// lastOfEachKey drops all values of a key but the last: the library compares each key with every other when it
+// decodes, and keeps a complaint for each pair, which a hostile text turns into gigabytes.
+func lastOfEachKey(n *yaml.Node) {
+	for _, child := range n.Content {
+		lastOfEachKey(child)
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	at, kept := map[string]int{}, n.Content[:0]
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if old, twice := at[key.Value]; twice && key.Kind == yaml.ScalarNode {
+			kept[old] = value
+			continue
+		}
+		if key.Kind == yaml.ScalarNode {
+			at[key.Value] = len(kept) + 1
+		}
+		kept = append(kept, key, value)
+	}
+	n.Content = kept
+}
+
 // ParseCustomization reads options from JSON, also in the lenient form that the Java worker takes (single quotes,
 // comments, numbers for quantities), or from YAML.
 func ParseCustomization(text string) (Customization, error) {
@@ -51,6 +83,7 @@ func ParseCustomization(text string) (Customization, error) {
 	if root.Content[0].Kind != yaml.MappingNode {
 		return c, errors.New("the runtime options are no JSON object")
 	}
+	lastOfEachKey(&root)
 	if err := root.Decode(&c); err != nil {
 		return c, fmt.Errorf("the runtime options cannot be read: %w", err)
 	}
@@ -85,6 +118,8 @@ func (c Customization) merge(function Customization) Customization {
 		ExtraLabels: merged(c.ExtraLabels, function.ExtraLabels), ExtraAnnotations: merged(c.ExtraAnnotations, function.ExtraAnnotations),
 		NodeSelectorLabels: merged(c.NodeSelectorLabels, function.NodeSelectorLabels),
 		Tolerations:        slices.Concat(c.Tolerations, function.Tolerations),
+		PodJSONPatch:       function.PodJSONPatch, SetPatch: function.SetPatch, SetJSONPatch: function.SetJSONPatch,
+		PodPatch: function.PodPatch, ExternalReplicas: function.ExternalReplicas,
 	}
 	out.ResourceRequirements.Limits = merged(c.ResourceRequirements.Limits, function.ResourceRequirements.Limits)
 	out.ResourceRequirements.Requests = merged(c.ResourceRequirements.Requests, function.ResourceRequirements.Requests)

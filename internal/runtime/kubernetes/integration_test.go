@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	goruntime "runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -36,7 +36,7 @@ func realCluster(t *testing.T) cluster {
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	require.NoError(t, err)
-	config.QPS, config.Burst = 200, 400
+	config.QPS, config.Burst, config.WarningHandler = 200, 400, rest.NoWarnings{}
 	c := cluster{config: config, namespace: fmt.Sprintf("test-%d", rand.Uint32())}
 	c.api = clientset.NewForConfigOrDie(config)
 	_, err = c.api.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}, metav1.CreateOptions{})
@@ -47,13 +47,18 @@ func realCluster(t *testing.T) cluster {
 	return c
 }
 
-func (c cluster) factory(t *testing.T, config *rest.Config) *Factory {
+func (c cluster) factory(t *testing.T, config *rest.Config, change ...func(*Options)) *Factory {
 	t.Helper()
 	o := recordedOptions(t)
 	o.JobNamespace, o.Resync = c.namespace, time.Second
+	for _, do := range change {
+		do(&o)
+	}
 	meta, err := metadata.NewForConfig(config)
 	require.NoError(t, err)
-	f, err := New(o, Clients{Objects: clientset.NewForConfigOrDie(config), Metadata: meta})
+	objects, err := newTyped(config)
+	require.NoError(t, err)
+	f, err := New(o, Clients{Objects: objects, Metadata: meta})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close(context.Background())) })
 	return f
@@ -122,11 +127,24 @@ func TestRealLife(t *testing.T) {
 	require.Empty(t, left.Items)
 }
 
-// TestManyFunctions: all objects there, then all gone.
-func TestManyFunctions(t *testing.T) {
+// TestRealManyFunctions: 300 functions are created and deleted, each within 20 s; nothing is missing, nothing is left. A busy
+// machine gets three attempts.
+func TestRealManyFunctions(t *testing.T) {
 	c := realCluster(t)
 	f := c.factory(t, c.config)
-	const functions = 300
+	const functions, limit = 300, 20 * time.Second
+	var created, deleted time.Duration
+	for range 3 {
+		created, deleted = c.createAndDelete(t, f, functions)
+		t.Logf("%d functions: created in %s, deleted in %s", functions, created.Round(time.Millisecond), deleted.Round(time.Millisecond))
+		if created <= limit && deleted <= limit {
+			return
+		}
+	}
+	t.Errorf("creating took %s, deleting %s; each may take %s", created, deleted, limit)
+}
+
+func (c cluster) createAndDelete(t *testing.T, f *Factory, functions int) (created, deleted time.Duration) {
 	runs := make([]runtime.Runtime, functions)
 	each := func(do func(i int) error) time.Duration {
 		began := time.Now()
@@ -137,70 +155,40 @@ func TestManyFunctions(t *testing.T) {
 		require.NoError(t, group.Wait())
 		return time.Since(began)
 	}
-	created := each(func(i int) (err error) {
+	count := func() (sets, services, pods int) {
+		s, err := c.api.AppsV1().StatefulSets(c.namespace).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		v, err := c.api.CoreV1().Services(c.namespace).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		p, err := c.api.CoreV1().Pods(c.namespace).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		return len(s.Items), len(v.Items), len(p.Items)
+	}
+	before := heap()
+	created = each(func(i int) (err error) {
 		if runs[i], err = f.New(instanceOf(metaOf(fmt.Sprintf("f%d", i), "p"))); err == nil {
 			err = runs[i].Start(t.Context())
 		}
 		return err
 	})
-	sets, err := c.api.AppsV1().StatefulSets(c.namespace).List(t.Context(), metav1.ListOptions{})
-	require.NoError(t, err)
-	require.Len(t, sets.Items, functions)
-	deleted := each(func(i int) error { return runs[i].Stop(t.Context()) })
-	sets, err = c.api.AppsV1().StatefulSets(c.namespace).List(t.Context(), metav1.ListOptions{})
-	require.NoError(t, err)
-	require.Empty(t, sets.Items)
-	services, err := c.api.CoreV1().Services(c.namespace).List(t.Context(), metav1.ListOptions{})
-	require.NoError(t, err)
-	require.Empty(t, services.Items)
-	t.Logf("%d functions: created in %s, deleted in %s", functions, created.Round(time.Millisecond), deleted.Round(time.Millisecond))
+	sets, services, _ := count()
+	require.Equal(t, []int{functions, functions}, []int{sets, services})
+	// Five thousand functions, each of which costs what one of these does, and 50 MB for the rest of the worker.
+	perFunction := (heap() - before) / int64(functions)
+	t.Logf("%d bytes for each function", perFunction)
+	require.Less(t, 5000*perFunction, int64(200<<20))
+	deleted = each(func(i int) error { return runs[i].Stop(t.Context()) })
+	sets, services, _ = count()
+	require.Equal(t, []int{0, 0}, []int{sets, services})
+	ended := time.Now()
+	require.Eventually(t, func() bool { _, _, pods := count(); return pods == 0 }, time.Minute, 100*time.Millisecond)
+	return created, deleted + time.Since(ended)
 }
 
-// TestMissingRights takes each verb away in turn: the message names it, and all is well once it is granted.
-func TestMissingRights(t *testing.T) {
-	c := realCluster(t)
-	user := rest.CopyConfig(c.config)
-	user.Impersonate = rest.ImpersonationConfig{UserName: "worker"}
-	_, err := c.api.RbacV1().RoleBindings(c.namespace).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "worker"},
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "worker"},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "worker"}}}, metav1.CreateOptions{})
-	require.NoError(t, err)
-	roles := c.api.RbacV1().Roles(c.namespace)
-	grant := func(without, resource string) {
-		var rules []rbacv1.PolicyRule
-		for _, r := range []struct{ group, resource string }{{"apps", "statefulsets"}, {"", "services"}, {"", "pods"}} {
-			var verbs []string
-			for _, v := range []string{"get", "create", "update", "delete", "list", "watch"} {
-				if v != without || r.resource != resource {
-					verbs = append(verbs, v)
-				}
-			}
-			rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{r.group}, Resources: []string{r.resource}, Verbs: verbs})
-		}
-		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Rules: rules}
-		_ = roles.Delete(t.Context(), "worker", metav1.DeleteOptions{})
-		_, err := roles.Create(t.Context(), role, metav1.CreateOptions{})
-		require.NoError(t, err)
-		time.Sleep(500 * time.Millisecond) // the API server's authorizer follows
-	}
-	f := c.factory(t, user)
-	for _, resource := range []string{"statefulsets", "services"} {
-		for _, verb := range []string{"get", "create"} {
-			grant(verb, resource)
-			run, err := f.New(instanceOf(metaOf("f", "p")))
-			require.NoError(t, err)
-			require.ErrorContains(t, run.Start(t.Context()), fmt.Sprintf("the verb %q on %s", verb, resource))
-			require.NoError(t, run.Stop(t.Context()))
-			grant("", "")
-			require.NoError(t, begin(t, f, "f", "p").Stop(t.Context()))
-		}
-		grant("delete", resource)
-		run := begin(t, f, "f", "p")
-		require.ErrorContains(t, run.Stop(t.Context()), fmt.Sprintf("the verb %q on %s", "delete", resource))
-		grant("update", resource)
-		run = begin(t, f, "f", "another")
-		run.(runtime.Detacher).Detach()
-		grant("", "")
-		require.NoError(t, begin(t, f, "f", "another").Stop(t.Context()))
-	}
+// heap is what the program holds on to.
+func heap() int64 {
+	goruntime.GC()
+	var m goruntime.MemStats
+	goruntime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -1,11 +1,15 @@
 package kubernetes
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -19,7 +23,10 @@ type objects struct {
 	namespace, name string
 	service         *corev1.Service
 	set             *appsv1.StatefulSet
-	version         string // of the function, as in the pod's command
+	budget          *policyv1.PodDisruptionBudget // nil = none
+	version         string                        // of the function, as in the pod's command
+	port            int                           // of the instances' control service
+	external        bool                          // others may set the replicas
 }
 
 // build is pure: the same options, function and credentials give the same objects. What the API server fills in by
@@ -30,13 +37,23 @@ func (o Options) build(meta *pb.FunctionMetaData) (objects, error) {
 	if err != nil {
 		return objects{}, err
 	}
-	out := objects{namespace: o.namespaceOf(custom), name: objectName(d, o.jobNameOf(custom))}
+	out := objects{port: o.GRPCPort, namespace: o.namespaceOf(custom), name: objectName(d, o.jobNameOf(custom))}
+	if o.fixed != nil {
+		out.namespace, out.name = o.fixed.namespace, o.fixed.name
+	}
 	if err := admitName(out.name); err != nil {
 		return objects{}, err
 	}
+	if out.external = o.externalReplicas(custom); out.external {
+		meta = withoutParallelism(meta)
+	}
 	ids := identityOf(meta)
 	out.version = ids.version
-	command, err := o.podCommand(meta, o.Auth, ids)
+	grant, err := o.grant(meta)
+	if err != nil {
+		return objects{}, err
+	}
+	command, err := o.podCommand(meta, grant.auth, ids)
 	if err != nil {
 		return objects{}, err
 	}
@@ -46,9 +63,33 @@ func (o Options) build(meta *pb.FunctionMetaData) (objects, error) {
 	}
 	selector := labelsOf(d, o.CustomLabels)
 	about := metav1.ObjectMeta{Name: out.name, Namespace: out.namespace, Labels: custom.labels(selector), Annotations: custom.annotations(nil)}
-	out.service = o.service(about, selector)
-	out.set = o.statefulSet(about, selector, d.GetParallelism(), o.podTemplate(d, custom, selector, command, env))
+	out.service, out.budget = o.service(about, selector), o.budget(about, selector)
+	template := o.podTemplate(meta, custom, selector, command, env, grant)
+	o.withPackageVolume(&template.Spec, meta, grant)
+	o.probed(&template.Spec.Containers[0], o.hosted(meta))
+	template, err = o.patched(template, custom, selector)
+	if err != nil {
+		return objects{}, err
+	}
+	if out.set, err = o.patchedSet(o.statefulSet(about, selector, d.GetParallelism(), template), custom, selector); err != nil {
+		return objects{}, err
+	}
+	if out.external {
+		markParallelism(out.set)
+	}
 	return out, nil
+}
+
+func (want objects) place() objectKey { return objectKey{want.namespace, want.name} }
+
+type digest [sha256.Size]byte
+
+func digestOf(set *appsv1.StatefulSet) (digest, error) {
+	data, err := json.Marshal(set)
+	if err != nil {
+		return digest{}, fmt.Errorf("writing the StatefulSet: %w", err)
+	}
+	return sha256.Sum256(data), nil
 }
 
 func (o Options) service(about metav1.ObjectMeta, selector map[string]string) *corev1.Service {
@@ -56,7 +97,8 @@ func (o Options) service(about metav1.ObjectMeta, selector map[string]string) *c
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: *about.DeepCopy(),
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone, Selector: selector,
-			Ports: []corev1.ServicePort{{Name: "grpc", Port: int32(o.GRPCPort), TargetPort: intstr.FromInt32(int32(o.GRPCPort)), Protocol: corev1.ProtocolTCP}},
+			PublishNotReadyAddresses: o.Probes.Readiness, // status asks pods that are not ready as well
+			Ports:                    []corev1.ServicePort{{Name: "grpc", Port: int32(o.GRPCPort), TargetPort: intstr.FromInt32(int32(o.GRPCPort)), Protocol: corev1.ProtocolTCP}},
 		},
 	}
 }
@@ -71,7 +113,7 @@ func (o Options) statefulSet(about metav1.ObjectMeta, selector map[string]string
 	}
 }
 
-func (o Options) podTemplate(d *pb.FunctionDetails, custom Customization, labels map[string]string, command string, env []corev1.EnvVar) corev1.PodTemplateSpec {
+func (o Options) podTemplate(meta *pb.FunctionMetaData, custom Customization, labels map[string]string, command string, env []corev1.EnvVar, grant granted) corev1.PodTemplateSpec {
 	ports := []corev1.ContainerPort{{Name: "grpc", ContainerPort: int32(o.GRPCPort), Protocol: corev1.ProtocolTCP}}
 	var annotations map[string]string
 	if validPort(o.MetricsPort) {
@@ -85,11 +127,12 @@ func (o Options) podTemplate(d *pb.FunctionDetails, custom Customization, labels
 			TerminationGracePeriodSeconds: &grace,
 			Tolerations:                   append(builtInTolerations(), custom.tolerations()...),
 			NodeSelector:                  maps.Clone(custom.NodeSelectorLabels),
+			Volumes:                       grant.volumes,
 			RestartPolicy:                 corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSClusterFirst,
 			SchedulerName: corev1.DefaultSchedulerName, SecurityContext: &corev1.PodSecurityContext{},
 			Containers: []corev1.Container{{
-				Name: containerName, Image: o.image(d.GetRuntime().String()), ImagePullPolicy: corev1.PullPolicy(o.ImagePullPolicy),
-				Command: []string{"sh", "-c", command}, Env: env, Ports: ports, Resources: custom.resources(o.resourcesOf(d.GetResources())),
+				Name: containerName, Image: o.imageOf(meta), ImagePullPolicy: corev1.PullPolicy(o.ImagePullPolicy),
+				Command: []string{"sh", "-c", command}, Env: env, VolumeMounts: grant.mounts, Ports: ports, Resources: custom.resources(o.resourcesOf(meta.GetFunctionDetails().GetResources())),
 				TerminationMessagePath: corev1.TerminationMessagePathDefault, TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 			}},
 		},

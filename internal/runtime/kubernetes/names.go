@@ -94,8 +94,6 @@ func labelsOf(d *pb.FunctionDetails, custom map[string]string) map[string]string
 	return labels
 }
 
-const maxObjectName = 53 // StatefulSet pods carry "<name>-<ten characters>" in a label of at most 63
-
 var (
 	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 	// serviceName is what a Service may be called on every supported Kubernetes: no dot, a letter first.

@@ -3,20 +3,23 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
 
 // reconciler keeps the objects of the started functions as they should be: at every change that it hears of, and now
-// and then without one. It watches names and versions only, so that thousands of functions need little memory, and goes
-// on without the right to watch.
+// and then without one. Of what it watches it remembers names and digests only, so that thousands of functions need little
+// memory, and it goes on without the right to watch.
 type reconciler struct {
 	f      *Factory
 	ctx    context.Context
@@ -28,8 +31,14 @@ type reconciler struct {
 	namespaces map[string]bool
 }
 
+// objectLabels are on all objects of functions, whatever their values.
+const objectLabels = "component,tenant,namespace,name"
+
 // repairers is how many functions are looked at at the same time.
 const repairers = 8
+
+// budgets are watched where functions have some.
+var budgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 
 var watched = []schema.GroupVersionResource{
 	{Group: "apps", Version: "v1", Resource: "statefulsets"},
@@ -44,6 +53,7 @@ func newReconciler(f *Factory) *reconciler {
 		r.wg.Go(r.repair)
 	}
 	r.wg.Go(r.resync)
+	r.wg.Go(r.followSettings)
 	return r
 }
 
@@ -61,6 +71,14 @@ func (r *reconciler) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// kinds are those whose changes are repaired.
+func (r *reconciler) kinds() []schema.GroupVersionResource {
+	if r.f.o.Budget.wanted() {
+		return append(slices.Clone(watched), budgets)
+	}
+	return watched
 }
 
 // watch begins to hear of changes in a namespace, once.
@@ -89,29 +107,51 @@ func (r *reconciler) listen(namespace string) {
 			return
 		}
 	}
-	factory := metadatainformer.NewFilteredSharedInformerFactory(r.f.clients.Metadata, 0, namespace, func(o *metav1.ListOptions) {
-		o.LabelSelector = "component,tenant,namespace,name"
-	})
-	for _, kind := range watched {
-		informer := factory.ForResource(kind).Informer()
-		_ = informer.SetTransform(trim) // fails after the start only
-		_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			UpdateFunc: func(before, after any) {
-				if changed(before, after) {
-					r.enqueue(after)
-				}
-			},
-			DeleteFunc: r.enqueue,
-		})
+	var running sync.WaitGroup
+	defer running.Wait()
+	var complete []<-chan struct{}
+	for _, kind := range r.kinds() {
+		seen := r.remember(kind, namespace)
+		complete = append(complete, seen.complete)
+		running.Go(func() { r.reflector(kind, namespace, seen).RunWithContext(r.ctx) })
 	}
-	factory.Start(r.ctx.Done())
-	<-r.ctx.Done()
-	factory.Shutdown()
+	for _, c := range complete {
+		select {
+		case <-c:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+	r.f.departures.hears(namespace)
+}
+
+// remember makes the memory for one kind of objects.
+func (r *reconciler) remember(kind schema.GroupVersionResource, namespace string) *seen {
+	return newSeen(func(name string) { r.enqueue(objectKey{namespace, name}) }, func(name string) {
+		key := objectKey{namespace, name}
+		r.f.departures.went(goneKey{kind.Resource, key})
+		r.enqueue(key)
+	})
+}
+
+// reflector tells seen of the objects of one kind. Not an informer, which keeps the objects.
+func (r *reconciler) reflector(kind schema.GroupVersionResource, namespace string, seen *seen) *cache.Reflector {
+	api := r.f.clients.Metadata.Resource(kind).Namespace(namespace)
+	return cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (k8sruntime.Object, error) {
+			o.LabelSelector = objectLabels
+			return api.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = objectLabels
+			return api.Watch(ctx, o)
+		},
+	}, r.f.clients.Metadata), &metav1.PartialObjectMetadata{}, seen, cache.ReflectorOptions{Name: kind.Resource + " in " + namespace})
 }
 
 // mayWatch asks with the very requests that an informer makes.
 func (r *reconciler) mayWatch(namespace string) error {
-	for _, kind := range watched {
+	for _, kind := range r.kinds() {
 		_, err := request(r.ctx, r.f.o.RequestTimeout, action{"list", kind.Group, kind.Resource, namespace, ""}, func(ctx context.Context) (any, error) {
 			return r.f.clients.Metadata.Resource(kind).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		})
@@ -134,51 +174,58 @@ func (r *reconciler) mayWatch(namespace string) error {
 	return nil
 }
 
-// trim keeps what tells a change.
-func trim(obj any) (any, error) {
-	m, ok := obj.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return obj, nil
-	}
-	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
-		Generation: m.Generation, DeletionTimestamp: m.DeletionTimestamp, Labels: m.Labels}}, nil
-}
-
-// changed leaves out updates of a StatefulSet's status. A Service has no generation: every change counts.
-func changed(before, after any) bool {
-	a, okA := before.(*metav1.PartialObjectMetadata)
-	b, okB := after.(*metav1.PartialObjectMetadata)
-	if !okA || !okB || b.Generation == 0 {
-		return true
-	}
-	return a.Generation != b.Generation || a.UID != b.UID || (a.DeletionTimestamp == nil) != (b.DeletionTimestamp == nil) || !has(b.Labels, a.Labels)
-}
-
-func (r *reconciler) enqueue(obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	if m, ok := obj.(*metav1.PartialObjectMetadata); ok {
-		key := objectKey{m.Namespace, m.Name}
-		if r.f.running(key) != nil {
-			r.queue.Add(key)
-		}
+func (r *reconciler) enqueue(key objectKey) {
+	if r.f.running(key) != nil {
+		r.queue.Add(key)
 	}
 }
 
 // resync looks at every function now and then, for what was missed.
 func (r *reconciler) resync() {
 	for sleep(r.ctx, r.f.o.Resync) == nil {
-		r.f.mu.Lock()
-		keys := make([]objectKey, 0, len(r.f.live))
-		for key := range r.f.live {
-			keys = append(keys, key)
-		}
-		r.f.mu.Unlock()
+		keys := slices.Collect(maps.Keys(r.f.all()))
 		for i, key := range keys {
 			r.queue.AddAfter(key, r.f.o.Resync/2*time.Duration(i)/time.Duration(len(keys))) // not all at once
 		}
 	}
+}
+
+// followSettings applies what the ConfigMap says to all functions: their pods are replaced one after the other, where they
+// are. A changed place (jobNamespace, jobName) counts for functions that are started from then on.
+func (r *reconciler) followSettings() {
+	if r.f.o.ConfigMap.Name == "" {
+		return
+	}
+	for sleep(r.ctx, r.f.o.SettingsEvery) == nil {
+		if changed, err := r.f.readSettings(r.ctx); err == nil && changed {
+			r.rebuild()
+		}
+	}
+}
+
+func (r *reconciler) rebuild() {
+	o := r.f.settings.get()
+	for key, one := range r.f.all() {
+		want, err := o.at(key).build(one.meta)
+		if err != nil {
+			r.f.o.Log.Warn("changed settings do not fit a function, which goes on as it is", zap.String("object", key.namespace+"/"+key.name), zap.Error(err))
+			continue
+		}
+		one.wish(o, want)
+		r.queue.Add(key)
+	}
+}
+
+// keep makes the objects of a started function what they should be.
+func (f *Factory) keep(ctx context.Context, one *run) error {
+	want, err := one.wanted()
+	if err != nil {
+		return err
+	}
+	if err := f.apply(ctx, want); err != nil {
+		return err
+	}
+	return errors.Join(f.applyBudget(ctx, want), f.observe(ctx, one.meta, want))
 }
 
 func (r *reconciler) repair() {
@@ -205,7 +252,7 @@ func (r *reconciler) repairOne(key objectKey) {
 		one.life.Unlock()
 		return
 	}
-	err := r.f.apply(ctx, one.want)
+	err := r.f.keep(ctx, one)
 	one.life.Unlock()
 	if r.ctx.Err() != nil {
 		return

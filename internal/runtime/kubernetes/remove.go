@@ -20,7 +20,7 @@ const podsPatience = 10 * time.Second
 // remove deletes the objects of a function and returns when they have gone. Objects of another function stay.
 func (f *Factory) remove(ctx context.Context, want objects) error {
 	set, err := request(ctx, f.o.RequestTimeout, action{"get", "apps", "statefulsets", want.namespace, want.name}, func(ctx context.Context) (*appsv1.StatefulSet, error) {
-		return f.clients.Objects.AppsV1().StatefulSets(want.namespace).Get(ctx, want.name, metav1.GetOptions{})
+		return f.clients.Objects.StatefulSets(want.namespace).Get(ctx, want.name, metav1.GetOptions{})
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
@@ -30,51 +30,63 @@ func (f *Factory) remove(ctx context.Context, want objects) error {
 			f.o.Log.Warn("not deleted, because it belongs to another function", zap.String("statefulset", want.namespace+"/"+want.name), zap.String("function", whose))
 			return nil
 		}
-		if err := f.deleteSet(ctx, want.namespace, want.name); err != nil {
-			return err
-		}
-		f.awaitPods(ctx, want)
 	}
-	return f.deleteService(ctx, want.namespace, want.name)
-}
-
-func (f *Factory) deleteSet(ctx context.Context, namespace, name string) error {
-	grace, foreground := int64(f.o.GracePeriodSeconds), metav1.DeletePropagationForeground
-	_, err := request(ctx, f.o.RequestTimeout, action{"delete", "apps", "statefulsets", namespace, name}, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, ignoreMissing(f.clients.Objects.AppsV1().StatefulSets(namespace).Delete(ctx, name,
-			metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &foreground}))
-	})
+	setGone, err := f.beginDeletion(ctx, action{"delete", "apps", "statefulsets", want.namespace, want.name})
 	if err != nil {
 		return err
 	}
-	return f.awaitGone(ctx, "the StatefulSet "+name, func(ctx context.Context) (bool, error) { return f.setGone(ctx, namespace, name) })
+	serviceGone, err := f.beginDeletion(ctx, action{"delete", "", "services", want.namespace, want.name})
+	if err != nil {
+		return errors.Join(err, setGone(ctx))
+	}
+	if err := errors.Join(setGone(ctx), serviceGone(ctx)); err != nil {
+		return err
+	}
+	f.awaitPods(ctx, want)
+	return nil
+}
+
+// deleteSet deletes a StatefulSet and waits until it has gone.
+func (f *Factory) deleteSet(ctx context.Context, namespace, name string) error {
+	gone, err := f.beginDeletion(ctx, action{"delete", "apps", "statefulsets", namespace, name})
+	if err != nil {
+		return err
+	}
+	return gone(ctx)
 }
 
 func (f *Factory) deleteService(ctx context.Context, namespace, name string) error {
-	// Nothing but endpoints belongs to a Service: waiting for those would only take time.
-	grace, background := int64(0), metav1.DeletePropagationBackground
-	_, err := request(ctx, f.o.RequestTimeout, action{"delete", "", "services", namespace, name}, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, ignoreMissing(f.clients.Objects.CoreV1().Services(namespace).Delete(ctx, name,
-			metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &background}))
-	})
+	gone, err := f.beginDeletion(ctx, action{"delete", "", "services", namespace, name})
 	if err != nil {
 		return err
 	}
-	return f.awaitGone(ctx, "the Service "+name, func(ctx context.Context) (bool, error) { return f.serviceGone(ctx, namespace, name) })
+	return gone(ctx)
 }
 
-func (f *Factory) setGone(ctx context.Context, namespace, name string) (bool, error) {
-	_, err := request(ctx, f.o.RequestTimeout, action{"get", "apps", "statefulsets", namespace, name}, func(ctx context.Context) (*appsv1.StatefulSet, error) {
-		return f.clients.Objects.AppsV1().StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
+// beginDeletion asks for a deletion; the returned function, which is to be called once, waits for it.
+func (f *Factory) beginDeletion(ctx context.Context, a action) (gone func(context.Context) error, err error) {
+	expected := f.expectGone(a)
+	// In the foreground, the garbage collector would look at each object again and again with growing pauses, which takes a
+	// minute for hundreds of functions; the pods are waited for all the same.
+	grace, background := int64(f.options().GracePeriodSeconds), metav1.DeletePropagationBackground
+	options := metav1.DeleteOptions{GracePeriodSeconds: &grace, PropagationPolicy: &background}
+	_, err = request(ctx, f.o.RequestTimeout, a, func(ctx context.Context) (struct{}, error) {
+		if a.resource == "services" {
+			return struct{}{}, f.clients.Objects.Services(a.namespace).Delete(ctx, a.name, options)
+		}
+		return struct{}{}, f.clients.Objects.StatefulSets(a.namespace).Delete(ctx, a.name, options)
 	})
-	return apierrors.IsNotFound(err), ignoreMissing(err)
-}
-
-func (f *Factory) serviceGone(ctx context.Context, namespace, name string) (bool, error) {
-	_, err := request(ctx, f.o.RequestTimeout, action{"get", "", "services", namespace, name}, func(ctx context.Context) (*corev1.Service, error) {
-		return f.clients.Objects.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
-	})
-	return apierrors.IsNotFound(err), ignoreMissing(err)
+	if err == nil {
+		return func(ctx context.Context) error {
+			defer expected.forget()
+			return f.awaitExpected(ctx, a.to("get"), expected)
+		}, nil
+	}
+	expected.forget()
+	if ignoreMissing(err) != nil {
+		return nil, err
+	}
+	return func(context.Context) error { return nil }, nil
 }
 
 // awaitPods waits for the pods to go, so that a later start does not run beside them. It is a courtesy: without the
@@ -82,10 +94,16 @@ func (f *Factory) serviceGone(ctx context.Context, namespace, name string) (bool
 func (f *Factory) awaitPods(ctx context.Context, want objects) {
 	ctx, cancel := context.WithTimeout(ctx, podsPatience)
 	defer cancel()
-	err := f.awaitGone(ctx, "a pod of "+want.name, func(ctx context.Context) (bool, error) {
-		pods, err := f.listPods(ctx, want)
-		return err == nil && len(pods) == 0, err
-	})
+	var err error
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+		var pods []corev1.Pod
+		if pods, err = f.listPods(ctx, want); err != nil || len(pods) == 0 {
+			break
+		}
+		if err = sleep(ctx, pause); err != nil {
+			break
+		}
+	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		f.o.Log.Info("the pods of a deleted function were not seen to end", zap.String("statefulset", want.namespace+"/"+want.name), zap.Error(err))
 	}
@@ -97,7 +115,7 @@ func (f *Factory) listPods(ctx context.Context, want objects) ([]corev1.Pod, err
 		selector[key] = want.set.Spec.Selector.MatchLabels[key]
 	}
 	list, err := request(ctx, f.o.RequestTimeout, action{"list", "", "pods", want.namespace, want.name}, func(ctx context.Context) (*corev1.PodList, error) {
-		return f.clients.Objects.CoreV1().Pods(want.namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
+		return f.clients.Objects.Pods(want.namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking at the pods: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,18 @@ func (e *Forbidden) Error() string {
 
 func (e *Forbidden) Unwrap() error { return e.Err }
 
+// Refused: the worker may ask for it, but a quota or a policy of the cluster (an admission plug-in or webhook) does not let it pass.
+type Refused struct {
+	Verb, Resource, Namespace string
+	Err                       error
+}
+
+func (e *Refused) Error() string {
+	return fmt.Sprintf("a quota or policy of the Kubernetes namespace %s does not let the worker %s %s: %v", e.Namespace, e.Verb, e.Resource, e.Err)
+}
+
+func (e *Refused) Unwrap() error { return e.Err }
+
 // action names a request for messages and rights.
 type action struct{ verb, group, resource, namespace, name string }
 
@@ -36,7 +49,14 @@ func (a action) wrap(err error) error {
 		return nil
 	}
 	if apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, metav1.CauseType("NamespaceTerminating")) {
-		return &Forbidden{a.verb, a.group, a.resource, a.namespace, err}
+		// Both have the same code and reason. Of a missing right the API server says: User "x" cannot create resource "services" in …
+		if strings.Contains(err.Error(), " cannot "+a.verb+" resource ") {
+			return &Forbidden{a.verb, a.group, a.resource, a.namespace, err}
+		}
+		return &Refused{a.verb, a.resource, a.namespace, err}
+	}
+	if apierrors.IsUnauthorized(err) {
+		err = fmt.Errorf("the API server does not accept the worker's credentials; its service account token or kube config is not valid, or no longer: %w", err)
 	}
 	return fmt.Errorf("%s %s %s/%s: %w", a.verb, a.resource, a.namespace, a.name, err)
 }

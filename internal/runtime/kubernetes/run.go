@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
 
@@ -23,13 +24,15 @@ const (
 
 // run is a function in the cluster. Stop deletes its objects, Detach leaves them to others.
 type run struct {
-	f           *Factory
-	want        objects
-	parallelism int32
+	f    *Factory
+	meta *pb.FunctionMetaData // shared with the rest of the worker
 
 	life sync.Mutex // held by Start and Stop
 
 	mu      sync.Mutex
+	place   objectKey // of the objects; does not change once they are there
+	options *Options  // with which the objects are built, anew each time that they are needed: they are larger than all else here
+	port    int       // of the instances' control service
 	state   state
 	conns   map[int32]*grpc.ClientConn
 	trouble string // what the reconciliation met last; "" = all is well
@@ -55,24 +58,76 @@ func (r *run) Start(ctx context.Context) error {
 	if r.current() != fresh {
 		return errAgain
 	}
-	err := r.f.apply(ctx, r.want)
-	if err == nil {
-		err = r.f.begin(r)
+	err := r.launch(ctx)
+	if r.started(err) {
+		return err
 	}
+	r.f.end(r)
+	if err == nil {
+		err = errAgain
+	}
+	return err
+}
+
+// started records how the start went; false when the run was let go of meanwhile.
+func (r *run) started(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.state == over: // let go of meanwhile
-		r.f.end(r)
-		if err == nil {
-			err = errAgain
-		}
+	case r.state == over:
+		return false
 	case err != nil:
 		r.state, r.exit.Reason = failed, err.Error()
 	default:
 		r.state = started
 	}
-	return err
+	return true
+}
+
+func (r *run) launch(ctx context.Context) error {
+	if err := r.f.firstSettings(ctx); err != nil {
+		return err
+	}
+	if err := r.f.findWorkerImage(ctx, r.meta); err != nil {
+		return err
+	}
+	o := r.f.settings.get()
+	want, err := o.build(r.meta) // New may not wait for the settings
+	if err != nil {
+		return err
+	}
+	r.wish(o, want)
+	if err := r.f.apply(ctx, want); err != nil {
+		return err
+	}
+	return r.f.begin(r, want)
+}
+
+// wish makes the objects that these options give the wanted ones.
+func (r *run) wish(o *Options, want objects) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.options, r.place = o, want.place()
+	if r.port != want.port {
+		for _, c := range r.conns {
+			_ = c.Close()
+		}
+		r.port, r.conns = want.port, nil
+	}
+}
+
+// wanted builds the objects. It has succeeded before with these options.
+func (r *run) wanted() (objects, error) {
+	r.mu.Lock()
+	o, place := r.options, r.place
+	r.mu.Unlock()
+	return o.at(place).build(r.meta)
+}
+
+func (r *run) where() objectKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.place
 }
 
 // Stop deletes the objects and waits until they have gone. After a failed start it deletes nothing.
@@ -88,11 +143,19 @@ func (r *run) Stop(ctx context.Context) error {
 	reason := "deleted"
 	if before == failed {
 		reason = ""
-	} else if err = r.f.remove(ctx, r.want); err != nil {
+	} else if err = r.remove(ctx); err != nil {
 		reason = "not deleted: " + err.Error()
 	}
 	r.finish(reason)
 	return err
+}
+
+func (r *run) remove(ctx context.Context) error {
+	want, err := r.wanted()
+	if err != nil {
+		return err
+	}
+	return r.f.remove(ctx, want)
 }
 
 // Detach lets go without a request.

@@ -2,14 +2,18 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
+	"google.golang.org/protobuf/proto"
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +24,38 @@ import (
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
+
+// simulated are the objects of client-go's own simulation of an API server.
+type simulated struct{ api *fake.Clientset }
+
+func (s simulated) StatefulSets(namespace string) Resource[*appsv1.StatefulSet] {
+	return s.api.AppsV1().StatefulSets(namespace)
+}
+
+func (s simulated) Services(namespace string) Resource[*corev1.Service] {
+	return s.api.CoreV1().Services(namespace)
+}
+
+func (s simulated) Secrets(namespace string) Resource[*corev1.Secret] {
+	return s.api.CoreV1().Secrets(namespace)
+}
+
+func (s simulated) ConfigMaps(namespace string) Resource[*corev1.ConfigMap] {
+	return s.api.CoreV1().ConfigMaps(namespace)
+}
+
+func (s simulated) PodDisruptionBudgets(namespace string) Resource[*policyv1.PodDisruptionBudget] {
+	return s.api.PolicyV1().PodDisruptionBudgets(namespace)
+}
+
+// Allowed: the simulation knows no rights.
+func (s simulated) Allowed(context.Context, authorizationv1.ResourceAttributes) (bool, error) {
+	return true, nil
+}
+
+func (s simulated) Pods(namespace string) Lister[*corev1.PodList] {
+	return s.api.CoreV1().Pods(namespace)
+}
 
 // rig is a factory before a simulated API server.
 type rig struct {
@@ -32,7 +68,7 @@ func newRig(t *testing.T, existing ...k8sruntime.Object) rig {
 	api := fake.NewClientset(existing...)
 	o := recordedOptions(t)
 	o.Log, o.Resync, o.CallTimeout = zaptest.NewLogger(t), 50*time.Millisecond, 100*time.Millisecond
-	f, err := New(o, Clients{Objects: api})
+	f, err := New(o, Clients{Objects: simulated{api}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close(context.Background())) })
 	return rig{f, api}
@@ -126,6 +162,7 @@ func TestAdoptsWhatAJavaWorkerMade(t *testing.T) {
 			require.Empty(t, r.writes())
 
 			run.(runtime.Detacher).Detach()
+			meta = proto.CloneOf(meta) // the factory reads the one that it was given
 			meta.PackageLocation.PackagePath = "another"
 			r.start(t, meta)
 			got := r.set(t, set.Name)
@@ -206,7 +243,7 @@ func TestForbiddenNamesTheRight(t *testing.T) {
 	r := newRig(t)
 	denied := true
 	r.api.PrependReactor("create", "statefulsets", func(clienttesting.Action) (bool, k8sruntime.Object, error) {
-		return denied, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "statefulsets"}, "x", nil)
+		return denied, nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "statefulsets"}, "x", errors.New(`User "w" cannot create resource "statefulsets" in API group "apps" in the namespace "default"`))
 	})
 	run, err := r.New(instanceOf(metaOf("f", "p")))
 	require.NoError(t, err)
@@ -215,6 +252,50 @@ func TestForbiddenNamesTheRight(t *testing.T) {
 	require.NoError(t, run.Stop(t.Context()))
 	denied = false
 	r.start(t, metaOf("f", "p"))
+}
+
+func TestCredentialsThatAreNotAccepted(t *testing.T) {
+	r := newRig(t)
+	r.api.PrependReactor("get", "services", func(clienttesting.Action) (bool, k8sruntime.Object, error) {
+		return true, nil, apierrors.NewUnauthorized("Unauthorized")
+	})
+	run, err := r.New(instanceOf(metaOf("f", "p")))
+	require.NoError(t, err)
+	require.ErrorContains(t, run.Start(t.Context()), "get services default/pf-public-default-f: the API server does not accept the worker's credentials")
+}
+
+// TestRefusedByAPolicy: what a quota or a webhook refuses is no missing right: a function that runs is not replaced for it, and nothing
+// stays half-made.
+func TestRefusedByAPolicy(t *testing.T) {
+	for _, why := range []string{"exceeded quota: q, requested: count/statefulsets.apps=1, used: count/statefulsets.apps=3, limited: count/statefulsets.apps=3",
+		`admission webhook "validation.gatekeeper.sh" denied the request: no images from there`} {
+		r := newRig(t)
+		refusal := apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "statefulsets"}, "pf-public-default-f", errors.New(why))
+		refused := ""
+		for _, verb := range []string{"create", "update"} {
+			r.api.PrependReactor(verb, "statefulsets", func(clienttesting.Action) (bool, k8sruntime.Object, error) {
+				return refused == verb, nil, refusal
+			})
+		}
+		refused = "create"
+		run, err := r.New(instanceOf(metaOf("f", "p")))
+		require.NoError(t, err)
+		err = run.Start(t.Context())
+		require.ErrorContains(t, err, "a quota or policy of the Kubernetes namespace default does not let the worker create statefulsets")
+		require.ErrorContains(t, err, why)
+		require.NotContains(t, err.Error(), "grant")
+		_, err = r.api.CoreV1().Services("default").Get(t.Context(), "pf-public-default-f", metav1.GetOptions{})
+		require.True(t, apierrors.IsNotFound(err), "the Service stays behind")
+
+		refused = ""
+		r.start(t, metaOf("f", "p")).(interface{ Detach() }).Detach()
+		before := r.set(t, "pf-public-default-f")
+		refused = "update"
+		run, err = r.New(instanceOf(metaOf("f", "other")))
+		require.NoError(t, err)
+		require.ErrorContains(t, run.Start(t.Context()), "does not let the worker update statefulsets")
+		require.Equal(t, before, r.set(t, "pf-public-default-f"), "the old version goes on")
+	}
 }
 
 func TestRepairsWhatOthersChange(t *testing.T) {

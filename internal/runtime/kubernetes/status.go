@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,13 +59,13 @@ func (r *run) client(id int32) (pb.InstanceControlClient, error) {
 	switch {
 	case r.state != started:
 		return nil, errNotAlive
-	case id < 0 || id >= r.parallelism:
+	case id < 0 || id >= r.meta.GetFunctionDetails().GetParallelism():
 		return nil, errors.New("Invalid InstanceId") //lint:ignore ST1005 the text of the Java worker
 	}
 	if c, ok := r.conns[id]; ok {
 		return pb.NewInstanceControlClient(c), nil
 	}
-	address := fmt.Sprintf("%[1]s-%[2]d.%[1]s.%[3]s.svc.%[4]s:%[5]d", r.want.name, id, r.want.namespace, r.f.o.ClusterDomain, r.f.o.GRPCPort)
+	address := fmt.Sprintf("%[1]s-%[2]d.%[1]s.%[3]s.svc.%[4]s:%[5]d", r.place.name, id, r.place.namespace, r.f.o.ClusterDomain, r.port)
 	c, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 2 * time.Second,
@@ -81,9 +82,9 @@ func (r *run) client(id int32) (pb.InstanceControlClient, error) {
 
 // explain adds the state of the pod, and what keeps the objects from being as they should.
 func (r *run) explain(ctx context.Context, id int32, err error) error {
-	texts := []string{err.Error()}
-	pods, podsErr := r.f.pods.get(ctx, r.f, r.want)
-	name := fmt.Sprintf("%s-%d", r.want.name, id)
+	texts, place := []string{err.Error()}, r.where()
+	pods, podsErr := r.f.pods.get(ctx, place, r.listPods)
+	name := fmt.Sprintf("%s-%d", place.name, id)
 	if podsErr != nil {
 		texts = append(texts, "its pod cannot be looked at: "+podsErr.Error())
 	} else {
@@ -101,6 +102,14 @@ func (r *run) explain(ctx context.Context, id int32, err error) error {
 		texts = append(texts, r.trouble)
 	}
 	return errors.New(strings.Join(texts, "; "))
+}
+
+func (r *run) listPods(ctx context.Context) ([]corev1.Pod, error) {
+	want, err := r.wanted()
+	if err != nil {
+		return nil, err
+	}
+	return r.f.listPods(ctx, want)
 }
 
 // describePod says in one line why a pod does not answer.
@@ -126,9 +135,13 @@ func describePod(p *corev1.Pod) string {
 			add(c.Reason, c.Message)
 		}
 	}
-	for _, c := range p.Status.ContainerStatuses {
-		if c.Name != containerName {
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		done := c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
+		if c.Name != containerName && (c.Name != packageContainer || done) {
 			continue
+		}
+		if c.Name == packageContainer {
+			text += "; fetching the package"
 		}
 		if w := c.State.Waiting; w != nil {
 			add(w.Reason, w.Message)
@@ -163,8 +176,7 @@ type knownPods struct {
 
 const podsFresh = time.Second
 
-func (c *podCache) get(ctx context.Context, f *Factory, want objects) ([]corev1.Pod, error) {
-	key := objectKey{want.namespace, want.name}
+func (c *podCache) get(ctx context.Context, key objectKey, list func(context.Context) ([]corev1.Pod, error)) ([]corev1.Pod, error) {
 	c.mu.Lock()
 	k, ok := c.known[key]
 	c.mu.Unlock()
@@ -172,7 +184,7 @@ func (c *podCache) get(ctx context.Context, f *Factory, want objects) ([]corev1.
 		return k.pods, nil
 	}
 	v, err, _ := c.group.Do(key.namespace+"/"+key.name, func() (any, error) {
-		pods, err := f.listPods(ctx, want)
+		pods, err := list(ctx)
 		if err == nil {
 			c.keep(key, pods)
 		}

@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -26,6 +28,7 @@ import (
 // TestMain lets the test binary stand in for a Go function (it is started with -instance-conf) and for a worker that
 // is about to be killed (WORKER_LIFE in its environment).
 func TestMain(m *testing.M) {
+	ExecWithLimits()
 	if len(os.Args) > 2 && os.Args[1] == "-instance-conf" {
 		playInstance(os.Args[2])
 	}
@@ -46,6 +49,60 @@ type behaviour struct {
 	Env        string // file to write the environment to
 	Unhealthy  bool
 	Checks     string // file that grows by one byte per health check
+	Report     string // file to write what this process is and may do to
+	Overwrite  string // file that it tries to write to, for the report
+	Plant      string // symbolic link to put where the log of the worker is, leading to Overwrite
+}
+
+// report is what an instance found out about itself.
+type report struct {
+	UID, GID                       int
+	Groups                         []int
+	Home                           string
+	HomeWritable                   bool
+	Overwrote                      bool
+	Descriptors                    []string
+	Memory, Processes, Files, Core uint64
+	Token                          string
+	NoNewPrivs                     bool
+}
+
+func playReport(b behaviour, params string) {
+	if b.Report == "" {
+		return
+	}
+	r := report{UID: os.Getuid(), GID: os.Getgid(), Home: os.Getenv("HOME")}
+	r.Groups, _ = os.Getgroups()
+	r.HomeWritable = os.WriteFile(r.Home+"/probe", nil, 0o600) == nil
+	f, err := os.OpenFile(b.Overwrite, os.O_WRONLY, 0)
+	if r.Overwrote = err == nil; r.Overwrote {
+		_ = f.Close()
+	}
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil { // not the one that lists
+			r.Descriptors = append(r.Descriptors, e.Name()+" "+target)
+		}
+	}
+	get := func(resource int) uint64 {
+		var l unix.Rlimit
+		_ = unix.Getrlimit(resource, &l)
+		return l.Max
+	}
+	r.Memory, r.Processes, r.Files, r.Core = get(unix.RLIMIT_DATA), get(unix.RLIMIT_NPROC), get(unix.RLIMIT_NOFILE), get(unix.RLIMIT_CORE)
+	if path, ok := strings.CutPrefix(params, "file://"); ok {
+		token, _ := os.ReadFile(path)
+		r.Token = string(token)
+	}
+	value, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	r.NoNewPrivs = err == nil && value == 1
+	if b.Plant != "" {
+		_ = os.Remove(b.Plant)
+		_ = os.Symlink(b.Overwrite, b.Plant)
+	}
+	data, _ := json.Marshal(r)
+	_ = os.WriteFile(b.Report+".tmp", data, 0o644)
+	_ = os.Rename(b.Report+".tmp", b.Report)
 }
 
 type playedInstance struct {
@@ -85,6 +142,7 @@ func playInstance(conf string) {
 	if b.IgnoreTerm {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	playReport(b, c.ClientAuthenticationParameters)
 	playDescendants(b)
 	if b.Env != "" {
 		data, _ := json.Marshal(os.Environ())
@@ -147,11 +205,15 @@ func instanceOf(program string, b behaviour) runtime.Instance {
 
 // playWorker starts one instance with descendants and waits to be killed.
 func playWorker(dir string) {
-	f, err := New(Options{WorkerID: "killed-worker", PulsarServiceURL: "pulsar://localhost:1", LogDirectory: dir})
+	o := Options{WorkerID: "killed-worker", PulsarServiceURL: "pulsar://localhost:1", LogDirectory: dir}
+	program := playUser(dir, &o)
+	f, err := New(o)
 	if err != nil {
 		panic(err)
 	}
-	program, _ := os.Executable()
+	if program == "" {
+		program, _ = os.Executable()
+	}
 	_ = os.Unsetenv("WORKER_LIFE")
 	f.o.Environ = os.Environ()
 	r, err := f.New(instanceOf(program, behaviour{Descendant: dir + "/descendant", Sibling: dir + "/sibling"}))

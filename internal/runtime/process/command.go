@@ -5,6 +5,7 @@ package process
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,10 +35,25 @@ func (o Options) buildCommand(in runtime.Instance, p ports, auth *Auth) (command
 	id := strconv.Itoa(int(in.Spec.GetInstanceId()))
 	base := filepath.Join(o.functionsLogDirectory(), pb.FullyQualifiedName(d), d.GetName()+"-"+id)
 	options := o.launch()
+	options.SecretsProvider = o.secretsProvider(d.GetRuntime())
 	instance := launch.Instance{Details: d, ID: in.Spec.GetInstanceId(),
 		FunctionID: in.FunctionID, FunctionVersion: in.FunctionVersion, TransformFunctionID: in.TransformFunctionID,
 		PackageFile: in.PackageFile, TransformFile: in.TransformFile, Port: p.control, MetricsPort: p.metrics, Auth: auth}
 	var c command
+	hosted, err := o.hosted(in)
+	switch {
+	case err != nil:
+		return c, err
+	case hosted:
+		options.ExposeAdminClient = true // for the schemas of messages; the code of the function does not see it
+		conf, err := options.GoConf(instance)
+		if err != nil {
+			return c, err
+		}
+		c = command{args: append(slices.Clone(o.InstanceCommand), "--package", in.PackageFile,
+			"--pending_async_requests", strconv.Itoa(o.MaxPendingAsyncRequests), "-instance-conf", conf), outputFile: base + ".log"}
+		return c, c.check()
+	}
 	switch d.GetRuntime() {
 	case pb.FunctionDetails_JAVA:
 		if o.JavaInstanceJar == "" {
@@ -62,15 +78,29 @@ func (o Options) buildCommand(in runtime.Instance, p ports, auth *Auth) (command
 	default:
 		return c, unsupportedRuntime(d)
 	}
+	return c, c.check()
+}
+
+// hosted says whether this program runs the package by itself.
+func (o Options) hosted(in runtime.Instance) (bool, error) {
+	if o.Programs == nil {
+		return false, nil
+	}
+	_, hosted, err := o.Programs.Package(in.Spec.GetFunctionMetaData().GetFunctionDetails(), in.PackageFile)
+	return hosted, err
+}
+
+// check refuses what the kernel would.
+func (c command) check() error {
 	for _, a := range c.args {
 		if strings.IndexByte(a, 0) >= 0 {
-			return c, fmt.Errorf("an argument of the instance contains a zero byte: %q", redactArgument(a))
+			return fmt.Errorf("an argument of the instance contains a zero byte: %q", redactArgument(a))
 		}
 		if len(a) >= maxArgument {
-			return c, fmt.Errorf("argument list too long: one argument has %d bytes and the system allows %d; make userConfig or configs smaller", len(a), maxArgument-1)
+			return fmt.Errorf("argument list too long: one argument has %d bytes and the system allows %d; make userConfig or configs smaller", len(a), maxArgument-1)
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // arguments are the words as the kernel takes them: no shell reads them, so quotes in flags stay, and the quotes around
@@ -102,9 +132,20 @@ func (o Options) launch() launch.Options {
 		NarExtractionDirectory: o.NarExtractionDirectory, ClusterName: o.ClusterName,
 		MaxPendingAsyncRequests: o.MaxPendingAsyncRequests, ExposeAdminClient: o.ExposeAdminClient,
 		IgnoreUnknownConfigFields: o.IgnoreUnknownConfigFields, AdditionalJavaArguments: o.AdditionalJavaArguments,
-		HealthCheckSeconds: int(o.HealthCheckInterval.Seconds()),
-		SecretsProvider:    o.SecretsProvider, SecretsProviderConfig: o.SecretsProviderConfig,
+		HealthCheckSeconds:    int(o.HealthCheckInterval.Seconds()),
+		SecretsProviderConfig: o.SecretsProviderConfig,
 	}
+}
+
+// secretsProvider is the class for a language; Go instances take secrets from their configuration.
+func (o Options) secretsProvider(language pb.FunctionDetails_Runtime) string {
+	switch language {
+	case pb.FunctionDetails_JAVA:
+		return o.SecretsProvider
+	case pb.FunctionDetails_PYTHON:
+		return o.PythonSecretsProvider
+	}
+	return ""
 }
 
 func unsupportedRuntime(d *pb.FunctionDetails) error {

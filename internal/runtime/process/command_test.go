@@ -236,6 +236,17 @@ func TestDefaultsFromEnvironment(t *testing.T) {
 	}
 }
 
+// TestSettingsOfTheWorkerAreNotInherited: credentials may be among them.
+func TestSettingsOfTheWorkerAreNotInherited(t *testing.T) {
+	t.Setenv("PF_brokerClientAuthenticationParameters", "token:secret")
+	t.Setenv("PULSAR_PREFIX_tlsKeyStorePassword", "secret")
+	t.Setenv("MY_VARIABLE", "mine")
+	o, err := Options{WorkerID: "w", PulsarServiceURL: "pulsar://localhost:1"}.withDefaults()
+	require.NoError(t, err)
+	require.Contains(t, o.Environ, "MY_VARIABLE=mine")
+	require.NotContains(t, strings.Join(o.Environ, " "), "secret")
+}
+
 func TestRedact(t *testing.T) {
 	d := function(pb.FunctionDetails_JAVA)
 	d.UserConfig, d.SecretsMap, d.RuntimeFlags = `{"k":"hush"}`, `{"s":"hush"}`, "-Dmy.password=hush -Ddb.token=hush"

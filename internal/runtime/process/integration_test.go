@@ -7,6 +7,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,13 +49,22 @@ func TestRealInstances(t *testing.T) {
 		language pb.FunctionDetails_Runtime
 		class    string
 		file     string
+		isolated bool
 	}{
-		{"java", pb.FunctionDetails_JAVA, "org.apache.pulsar.functions.api.examples.ExclamationFunction", "examples/api-examples.jar"},
-		{"python", pb.FunctionDetails_PYTHON, "exclamation_function.ExclamationFunction", "examples/python-examples/exclamation_function.py"},
+		{"java as a user of its own, with limits", pb.FunctionDetails_JAVA, "org.apache.pulsar.functions.api.examples.ExclamationFunction", "examples/api-examples.jar", true},
+		{"java", pb.FunctionDetails_JAVA, "org.apache.pulsar.functions.api.examples.ExclamationFunction", "examples/api-examples.jar", false},
+		{"python", pb.FunctionDetails_PYTHON, "exclamation_function.ExclamationFunction", "examples/python-examples/exclamation_function.py", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := realOptions(t)
+			if tt.isolated {
+				if os.Geteuid() != 0 {
+					t.Skip("only root may start processes as other users")
+				}
+				dir := publicDirectory(t)
+				o.LogDirectory, o.Isolation = filepath.Join(dir, "logs"), Isolation{User: "61020-61029", WorkDirectory: filepath.Join(dir, "work"), MaxMemory: 2 << 30, MaxProcesses: 1000, MaxOpenFiles: 4096}
+			}
 			f, err := New(o)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, f.Close(context.Background())) }()
@@ -85,6 +96,11 @@ func TestRealInstances(t *testing.T) {
 				m, err := r.Metrics(context.Background())
 				return err == nil && m.GetProcessedSuccessfullyTotal() >= 1
 			}, 10*time.Second, 100*time.Millisecond)
+			if tt.isolated {
+				info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pidOf(r.(*run)))))
+				require.NoError(t, err)
+				require.Contains(t, []uint32{61020, 61021}, info.Sys().(*syscall.Stat_t).Uid)
+			}
 			var page bytes.Buffer
 			require.NoError(t, r.Scrape(context.Background(), &page))
 			require.Contains(t, page.String(), "pulsar_function_received_total{")

@@ -3,13 +3,16 @@ package process
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/functions-worker/functions-worker/internal/instance"
 	"github.com/functions-worker/functions-worker/internal/pb"
 	"github.com/functions-worker/functions-worker/internal/runtime/launch"
 )
@@ -54,18 +57,30 @@ type Options struct {
 	// StopGrace is how long a child may take to end after SIGTERM. Default 10 s.
 	StopGrace time.Duration
 
+	// Programs are what the program InstanceProgram can run: compiled-in functions and WebAssembly modules. nil: nothing.
+	Programs *instance.Programs
+	// InstanceCommand is this program's own executable with the arguments that make it run an instance.
+	InstanceCommand []string
+	// EncryptionKeys is the directory of the keys of end-to-end encryption, which InstanceCommand names too; "": there is none.
+	EncryptionKeys string
+
 	// Auth is how instances authenticate to the broker; nil = not at all, and no TLS flags.
 	Auth *Auth
 	// FunctionAuth derives the credentials of one function from its metadata; nil = every function gets Auth.
 	// It gets a copy and is called only when Auth is not nil.
 	FunctionAuth func(meta *pb.FunctionMetaData, base Auth) (Auth, error)
+	// FunctionAuthEnd is called once for each call of FunctionAuth that succeeded, when the run has ended; nil = nobody wants to know.
+	FunctionAuthEnd func(meta *pb.FunctionMetaData)
 
-	// SecretsProvider is the class that instances of every language load; "" = clear text (none for Go).
-	SecretsProvider string
+	// SecretsProvider is the class that Java instances load, PythonSecretsProvider that of Python instances; "" = clear text.
+	SecretsProvider, PythonSecretsProvider string
 	// SecretsProviderConfig is handed to that class as JSON; nil = none.
 	SecretsProviderConfig map[string]any
 
-	// Environ is the environment of the children. Default: that of the worker.
+	// Isolation is how far instances are kept from the worker and from each other.
+	Isolation Isolation
+
+	// Environ is the environment of the children. Default: that of the worker without the settings that it holds of its own.
 	Environ []string
 	Log     *zap.Logger
 }
@@ -105,13 +120,27 @@ func (o Options) withDefaults() (Options, error) {
 	if o.StopGrace <= 0 {
 		o.StopGrace = defaultStopGrace
 	}
+	if o.Isolation.PackageDirectory != "" {
+		var err error
+		if o.Isolation.PackageDirectory, err = filepath.Abs(o.Isolation.PackageDirectory); err != nil {
+			return o, fmt.Errorf("process runtime: the directory of packages: %w", err)
+		}
+	}
 	if o.Environ == nil {
-		o.Environ = os.Environ()
+		o.Environ = inheritedEnvironment(os.Environ())
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
 	return o, nil
+}
+
+// inheritedEnvironment leaves out the worker's settings, credentials among them, that the image and the Helm chart hand over in
+// variables (PF_ and PULSAR_PREFIX_): they are nothing for a function.
+func inheritedEnvironment(worker []string) []string {
+	return slices.DeleteFunc(slices.Clone(worker), func(v string) bool {
+		return strings.HasPrefix(v, "PF_") || strings.HasPrefix(v, "PULSAR_PREFIX_")
+	})
 }
 
 // functionsLogDirectory is the directory above those of the functions. The text is that of the Java worker, a double

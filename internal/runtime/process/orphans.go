@@ -50,12 +50,12 @@ func processIdentity(pid int) string {
 	return strconv.Itoa(pid) + "-" + fields[19]
 }
 
-// sweep kills every marked process of this user and of this process namespace that matches, except this process, and
-// tells how many. It repeats until it finds none, because a process may fork while it looks. Without /proc it does nothing.
-func sweep(match func(marker) bool) int {
+// sweep kills every marked process of this user or of functions, and of this process namespace, that matches, except this process, and
+// tells how many. A function can take its marker off: what runs as a user that only functions have is found without (accounts). It repeats until it finds none, because a process may fork while it looks. Without /proc it does nothing.
+func sweep(users *accounts, match func(marker) bool) int {
 	killed := 0
 	for range 5 {
-		n := sweepOnce(match)
+		n := sweepOnce(users, match)
 		if killed += n; n == 0 {
 			break
 		}
@@ -63,7 +63,7 @@ func sweep(match func(marker) bool) int {
 	return killed
 }
 
-func sweepOnce(match func(marker) bool) int {
+func sweepOnce(users *accounts, match func(marker) bool) int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
@@ -75,14 +75,14 @@ func sweepOnce(match func(marker) bool) int {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		if m, ok := markerOf(pid, namespace); !ok || !match(m) {
+		if m, ok := markerOf(pid, namespace, users); !ok || !match(m) {
 			continue
 		}
 		p, err := os.FindProcess(pid) // holds the process, so that its number cannot pass to another
 		if err != nil {
 			continue
 		}
-		if m, ok := markerOf(pid, namespace); ok && match(m) && p.Signal(syscall.SIGKILL) == nil {
+		if m, ok := markerOf(pid, namespace, users); ok && match(m) && p.Signal(syscall.SIGKILL) == nil {
 			killed++
 		}
 		_ = p.Release()
@@ -90,14 +90,14 @@ func sweepOnce(match func(marker) bool) int {
 	return killed
 }
 
-// markerOf reads the marker of a process that this user owns.
-func markerOf(pid int, namespace string) (marker, bool) {
+// markerOf reads the marker of a process that this user or one of the functions' owns.
+func markerOf(pid int, namespace string, users *accounts) (marker, bool) {
 	dir := fmt.Sprintf("/proc/%d", pid)
 	info, err := os.Stat(dir)
 	if err != nil {
 		return marker{}, false
 	}
-	if s, ok := info.Sys().(*syscall.Stat_t); !ok || int(s.Uid) != os.Geteuid() {
+	if s, ok := info.Sys().(*syscall.Stat_t); !ok || int(s.Uid) != os.Geteuid() && !users.has(s.Uid) {
 		return marker{}, false
 	}
 	if ns, err := os.Readlink(dir + "/ns/pid"); err != nil || ns != namespace {

@@ -3,106 +3,22 @@
 package process
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 )
 
 const (
-	tailBytes    = 16 << 10 // kept of the output of a run
-	tailLines    = 20       // shown in the status
-	shownBytes   = 4 << 10
-	rotateBytes  = 10 << 20 // like the log of the Python instance
-	rotateCopies = 5
+	tailBytes  = 16 << 10 // kept of the output of a run
+	tailLines  = 20       // shown in the status
+	shownBytes = 4 << 10
 )
-
-// ring keeps the last bytes written to it.
-type ring struct {
-	mu   sync.Mutex
-	buf  []byte
-	size int
-}
-
-func (r *ring) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.buf = append(r.buf, p...)
-	if over := len(r.buf) - r.size; over > 0 {
-		r.buf = append(r.buf[:0], r.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (r *ring) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return string(r.buf)
-}
-
-// rotatingFile appends to a file and renames it to .1 … .5 when it has grown too large. A failing disk loses lines and
-// never blocks the instance.
-type rotatingFile struct {
-	path    string
-	limit   int64
-	file    *os.File
-	written int64
-}
-
-func openRotating(path string, limit int64) (*rotatingFile, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("Log folder creation error: %w", err)
-	}
-	f := &rotatingFile{path: path, limit: limit}
-	return f, f.open()
-}
-
-func (f *rotatingFile) open() error {
-	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("opening the log file of an instance: %w", err)
-	}
-	f.file, f.written = file, 0
-	if info, err := file.Stat(); err == nil {
-		f.written = info.Size()
-	}
-	return nil
-}
-
-func (f *rotatingFile) Write(p []byte) (int, error) {
-	if f.written+int64(len(p)) > f.limit && f.written > 0 {
-		f.rotate()
-	}
-	if f.file != nil {
-		n, _ := f.file.Write(p)
-		f.written += int64(n)
-	}
-	return len(p), nil
-}
-
-func (f *rotatingFile) rotate() {
-	f.Close()
-	for i := rotateCopies - 1; i >= 1; i-- {
-		_ = os.Rename(fmt.Sprintf("%s.%d", f.path, i), fmt.Sprintf("%s.%d", f.path, i+1))
-	}
-	_ = os.Rename(f.path, f.path+".1")
-	_ = f.open()
-}
-
-func (f *rotatingFile) Close() {
-	if f.file != nil {
-		_ = f.file.Close()
-		f.file = nil
-	}
-}
 
 // fileSize is the size of a file, 0 when there is none.
 func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if path == "" || err != nil {
+	info, err := os.Lstat(path)
+	if path == "" || err != nil || !info.Mode().IsRegular() {
 		return 0
 	}
 	return info.Size()
@@ -110,13 +26,16 @@ func fileSize(path string) int64 {
 
 // readEnd gives the last bytes of what was written to a file beyond the offset from; a smaller file was rotated.
 func readEnd(path string, from, limit int64) string {
-	f, err := os.Open(path)
-	if path == "" || err != nil {
+	if path == "" {
+		return ""
+	}
+	f, err := openPlain(path, os.O_RDONLY)
+	if err != nil {
 		return ""
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
 		return ""
 	}
 	if info.Size() < from {

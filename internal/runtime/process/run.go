@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
+	"github.com/functions-worker/functions-worker/internal/runtime/instancelog"
 	"github.com/functions-worker/functions-worker/internal/runtime/instancerpc"
 	"github.com/functions-worker/functions-worker/pkg/runtime"
 )
@@ -41,6 +43,7 @@ type run struct {
 	pid     int  // 0 before the launch
 	ctl     *control
 	held    []*heldPort
+	owner   *account // nil: the worker's own user
 }
 
 var _ runtime.Runtime = (*run)(nil)
@@ -77,17 +80,31 @@ func (r *run) launch(ctx context.Context) error {
 		return err
 	}
 	p := ports{r.held[0].number, r.held[1].number}
-	c, err := r.f.o.buildCommand(r.in, p, r.auth)
+	options, err := r.isolate()
 	if err != nil {
 		return err
 	}
-	out, err := openRotating(c.outputFile, rotateBytes)
+	c, err := options.buildCommand(r.in, p, r.auth)
+	if err != nil {
+		return err
+	}
+	openFile := openPlain
+	if r.f.users.separate() {
+		openFile = openClosed
+	}
+	out, err := instancelog.Open(c.outputFile, instancelog.Limit, openFile)
 	if err != nil {
 		return err
 	}
 	if r.ctl, err = dialControl(p, r.f.o.CallTimeout); err != nil {
 		out.Close()
 		return err
+	}
+	if r.owner != nil {
+		if err := giveLogs(filepath.Dir(c.outputFile), *r.owner, r.f.users.separate()); err != nil {
+			out.Close()
+			return err
+		}
 	}
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -96,12 +113,17 @@ func (r *run) launch(ctx context.Context) error {
 	}
 	cmd := exec.Command(c.args[0], c.args[1:]...)
 	cmd.Stdout, cmd.Stderr = writer, writer // files, so that the child writes to the pipe itself; stdin is /dev/null
-	cmd.Env = r.environ()
+	cmd.Env = environ(options, r.marker())
+	if err := options.Isolation.limit(cmd); err != nil {
+		_, _ = reader.Close(), writer.Close()
+		out.Close()
+		return err
+	}
 	logStart := fileSize(c.ownLog)
 	for _, h := range r.held {
 		h.let() // the child binds these ports now
 	}
-	err = r.f.spawn.start(ctx, cmd)
+	err = r.f.spawn.start(ctx, cmd, r.owner)
 	_ = writer.Close()
 	if err != nil {
 		_ = reader.Close()
@@ -112,7 +134,7 @@ func (r *run) launch(ctx context.Context) error {
 	r.log.Info("instance process started", zap.Int("pid", r.pid), zap.Int("port", p.control), zap.Int("metricsPort", p.metrics),
 		zap.String("output", c.outputFile), zap.String("command", redact(c.args)))
 
-	tail := &ring{size: tailBytes}
+	tail := instancelog.NewRing(tailBytes)
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -134,6 +156,41 @@ func (r *run) launch(ctx context.Context) error {
 	return nil
 }
 
+func (r *run) function() string {
+	return pb.FullyQualifiedName(r.in.Spec.GetFunctionMetaData().GetFunctionDetails())
+}
+
+// isolate gives the options of this run: with a user of its own the function has a private directory.
+func (r *run) isolate() (Options, error) {
+	o := r.f.o
+	if r.f.users == nil {
+		return o, nil
+	}
+	function := r.function()
+	owner, err := r.f.users.take(function)
+	if err != nil {
+		return o, err
+	}
+	r.owner = &owner
+	if r.auth != nil {
+		if err := r.f.giveToken(*r.auth, owner); err != nil {
+			return o, fmt.Errorf("giving its token to %s: %w", function, err)
+		}
+	}
+	if r.f.users.separate() {
+		if err := o.Isolation.givePackages(owner, r.in.PackageFile, r.in.TransformFile); err != nil {
+			return o, err
+		}
+	}
+	home, err := o.Isolation.home(function, owner)
+	if err != nil {
+		return o, err
+	}
+	o.NarExtractionDirectory = home
+	o.Environ = setVariables(o.Environ, map[string]string{"HOME": home, "TMPDIR": home})
+	return o, nil
+}
+
 func (r *run) reservePorts() error {
 	for range 2 {
 		h, err := r.f.ports.reserve()
@@ -146,8 +203,7 @@ func (r *run) reservePorts() error {
 }
 
 // environ is the worker's environment with the additions of the process contract, section 3.5, and the marker.
-func (r *run) environ() []string {
-	o := r.f.o
+func environ(o Options, m marker) []string {
 	set := map[string]string{}
 	if o.PulsarHome != "" {
 		set["PULSAR_HOME"] = o.PulsarHome
@@ -155,21 +211,25 @@ func (r *run) environ() []string {
 	if seconds := int(o.HealthCheckInterval / time.Second); seconds > 0 {
 		set[pb.HealthIntervalVariable] = strconv.Itoa(seconds)
 	}
-	env := slices.Clone(o.Environ)
 	if o.ExtraDependenciesDir != "" {
 		path := o.ExtraDependenciesDir
-		for _, v := range env {
+		for _, v := range o.Environ {
 			if inherited, ok := strings.CutPrefix(v, "PYTHONPATH="); ok && inherited != "" {
 				path = inherited + ":" + o.ExtraDependenciesDir
 			}
 		}
 		set["PYTHONPATH"] = path
 	}
+	return append(setVariables(o.Environ, set), m.environ()...)
+}
+
+func setVariables(env []string, set map[string]string) []string {
+	env = slices.Clone(env)
 	for name, value := range set {
 		env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
 		env = append(env, name+"="+value)
 	}
-	return append(env, r.marker().environ()...)
+	return env
 }
 
 func (r *run) marker() marker {
@@ -194,9 +254,12 @@ func (r *run) wait(cmd *exec.Cmd, output func() string) {
 	r.mu.Unlock()
 
 	me := r.marker()
-	if n := sweep(func(m marker) bool { return m == me }); n > 0 {
+	if n := sweep(r.f.users, func(m marker) bool { return m == me }); n > 0 {
 		r.log.Warn("killed processes that the instance had left in other process groups", zap.Int("processes", n))
 	}
+	r.mu.Lock()
+	r.releaseUser() // which ends what took its marker off, and may hold the output open
+	r.mu.Unlock()
 	text := scrub(output(), r.auth)
 	exit := runtime.Exit{Time: time.Now(), Asked: asked, Reason: exitReason(cmd.ProcessState, err, asked), Tail: lastLines(text)}
 	if why := cause(text); why != "" && !asked {
@@ -220,9 +283,21 @@ func (r *run) release() {
 		h.free()
 	}
 	r.held = nil
+	r.releaseUser()
+	if r.auth != nil && r.f.o.FunctionAuth != nil {
+		r.f.authEnd(r.in.Spec.GetFunctionMetaData())
+	}
 	if r.ctl != nil {
 		r.ctl.close()
 		r.ctl = nil
+	}
+}
+
+// releaseUser lets go of the function's user; the caller has the lock.
+func (r *run) releaseUser() {
+	if r.owner != nil {
+		r.f.users.release(r.function())
+		r.owner = nil
 	}
 }
 
@@ -249,6 +324,7 @@ func (r *run) Stop(ctx context.Context) error {
 	r.asked = true
 	if !r.started {
 		r.started = true
+		r.release()
 		r.exit = runtime.Exit{Time: time.Now(), Asked: true, Reason: "stopped before it was started"}
 		close(r.done)
 	}
@@ -333,14 +409,18 @@ func (r *run) Scrape(ctx context.Context, w io.Writer) error {
 	return c.scrape(ctx, w)
 }
 
+// startingTime is how long an instance that has not answered yet counts as starting.
+const startingTime = time.Minute
+
 // checkHealth keeps the instance alive: Java and Python instances end themselves after three missed intervals. A check
-// that fails changes nothing, as in the Java worker; only the change is logged.
+// that fails changes nothing, as in the Java worker; only the change is logged, and not while an instance starts, which takes
+// a Java instance longer than one interval on a busy host.
 func (r *run) checkHealth(c *control) {
 	ticker := time.NewTicker(r.f.o.HealthCheckInterval)
 	defer ticker.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	failing := false
+	failing, healthy, starting := false, false, time.Now().Add(startingTime)
 	for {
 		select {
 		case <-r.done:
@@ -356,11 +436,15 @@ func (r *run) checkHealth(c *control) {
 			return
 		default:
 		}
-		if err != nil && !failing {
+		switch {
+		case err != nil && !healthy && time.Now().Before(starting):
+			r.log.Debug("the instance does not answer its health check yet", zap.Error(err))
+			continue
+		case err != nil && !failing:
 			r.log.Warn("health check failed", zap.Error(err))
-		} else if err == nil && failing {
+		case err == nil && failing:
 			r.log.Info("health check succeeds again")
 		}
-		failing = err != nil
+		failing, healthy = err != nil, healthy || err == nil
 	}
 }

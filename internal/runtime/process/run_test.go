@@ -329,22 +329,6 @@ func TestLastLines(t *testing.T) {
 	require.LessOrEqual(t, len(lastLines(strings.Repeat(strings.Repeat("y", 490)+"\n", 50))), shownBytes)
 }
 
-func TestRotatingFileIsBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "d", "out")
-	f, err := openRotating(path, 100)
-	require.NoError(t, err)
-	for range 200 {
-		_, _ = f.Write([]byte("0123456789"))
-	}
-	f.Close()
-	files, err := os.ReadDir(filepath.Dir(path))
-	require.NoError(t, err)
-	require.Len(t, files, 1+rotateCopies)
-	for _, e := range files {
-		require.LessOrEqual(t, fileSize(filepath.Join(filepath.Dir(path), e.Name())), int64(100))
-	}
-}
-
 func TestReadEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	require.NoError(t, os.WriteFile(path, []byte("old\nnew line\n"), 0o644))

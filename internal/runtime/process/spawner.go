@@ -48,8 +48,12 @@ func (s *spawner) loop() {
 }
 
 // start launches cmd in a process group of its own, to be killed by the kernel when the worker dies.
-func (s *spawner) start(ctx context.Context, cmd *exec.Cmd) error {
+// owner is the user it runs as, nil for the worker's own.
+func (s *spawner) start(ctx context.Context, cmd *exec.Cmd, owner *account) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if owner != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: owner.uid, Gid: owner.gid} // and no other group
+	}
 	r := spawnRequest{cmd, make(chan error, 1)}
 	select {
 	case s.requests <- r:

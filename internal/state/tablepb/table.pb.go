@@ -24,6 +24,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Compare_CompareResult int32
+
+const (
+	Compare_EQUAL     Compare_CompareResult = 0
+	Compare_GREATER   Compare_CompareResult = 1
+	Compare_LESS      Compare_CompareResult = 2
+	Compare_NOT_EQUAL Compare_CompareResult = 3
+)
+
+// Enum value maps for Compare_CompareResult.
+var (
+	Compare_CompareResult_name = map[int32]string{
+		0: "EQUAL",
+		1: "GREATER",
+		2: "LESS",
+		3: "NOT_EQUAL",
+	}
+	Compare_CompareResult_value = map[string]int32{
+		"EQUAL":     0,
+		"GREATER":   1,
+		"LESS":      2,
+		"NOT_EQUAL": 3,
+	}
+)
+
+func (x Compare_CompareResult) Enum() *Compare_CompareResult {
+	p := new(Compare_CompareResult)
+	*p = x
+	return p
+}
+
+func (x Compare_CompareResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Compare_CompareResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_bookkeeper_table_proto_enumTypes[0].Descriptor()
+}
+
+func (Compare_CompareResult) Type() protoreflect.EnumType {
+	return &file_bookkeeper_table_proto_enumTypes[0]
+}
+
+func (x Compare_CompareResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Compare_CompareResult.Descriptor instead.
+func (Compare_CompareResult) EnumDescriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{11, 0}
+}
+
+type Compare_CompareTarget int32
+
+const (
+	Compare_VERSION Compare_CompareTarget = 0
+	Compare_CREATE  Compare_CompareTarget = 1
+	Compare_MOD     Compare_CompareTarget = 2
+	Compare_VALUE   Compare_CompareTarget = 3
+)
+
+// Enum value maps for Compare_CompareTarget.
+var (
+	Compare_CompareTarget_name = map[int32]string{
+		0: "VERSION",
+		1: "CREATE",
+		2: "MOD",
+		3: "VALUE",
+	}
+	Compare_CompareTarget_value = map[string]int32{
+		"VERSION": 0,
+		"CREATE":  1,
+		"MOD":     2,
+		"VALUE":   3,
+	}
+)
+
+func (x Compare_CompareTarget) Enum() *Compare_CompareTarget {
+	p := new(Compare_CompareTarget)
+	*p = x
+	return p
+}
+
+func (x Compare_CompareTarget) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Compare_CompareTarget) Descriptor() protoreflect.EnumDescriptor {
+	return file_bookkeeper_table_proto_enumTypes[1].Descriptor()
+}
+
+func (Compare_CompareTarget) Type() protoreflect.EnumType {
+	return &file_bookkeeper_table_proto_enumTypes[1]
+}
+
+func (x Compare_CompareTarget) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Compare_CompareTarget.Descriptor instead.
+func (Compare_CompareTarget) EnumDescriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{11, 1}
+}
+
 // RoutingHeader leads a request to the range that holds its key; it is sent as metadata too.
 type RoutingHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -709,6 +813,363 @@ func (x *DeleteRangeResponse) GetDeleted() int64 {
 	return 0
 }
 
+// Compare is one condition of a transaction on one key.
+type Compare struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Result Compare_CompareResult  `protobuf:"varint,1,opt,name=result,proto3,enum=bookkeeper.proto.kv.rpc.Compare_CompareResult" json:"result,omitempty"`
+	Target Compare_CompareTarget  `protobuf:"varint,2,opt,name=target,proto3,enum=bookkeeper.proto.kv.rpc.Compare_CompareTarget" json:"target,omitempty"`
+	Key    []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// Types that are valid to be assigned to TargetUnion:
+	//
+	//	*Compare_Version
+	//	*Compare_CreateRevision
+	//	*Compare_ModRevision
+	//	*Compare_Value
+	TargetUnion   isCompare_TargetUnion `protobuf_oneof:"target_union"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compare) Reset() {
+	*x = Compare{}
+	mi := &file_bookkeeper_table_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compare) ProtoMessage() {}
+
+func (x *Compare) ProtoReflect() protoreflect.Message {
+	mi := &file_bookkeeper_table_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compare.ProtoReflect.Descriptor instead.
+func (*Compare) Descriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Compare) GetResult() Compare_CompareResult {
+	if x != nil {
+		return x.Result
+	}
+	return Compare_EQUAL
+}
+
+func (x *Compare) GetTarget() Compare_CompareTarget {
+	if x != nil {
+		return x.Target
+	}
+	return Compare_VERSION
+}
+
+func (x *Compare) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Compare) GetTargetUnion() isCompare_TargetUnion {
+	if x != nil {
+		return x.TargetUnion
+	}
+	return nil
+}
+
+func (x *Compare) GetVersion() int64 {
+	if x != nil {
+		if x, ok := x.TargetUnion.(*Compare_Version); ok {
+			return x.Version
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetCreateRevision() int64 {
+	if x != nil {
+		if x, ok := x.TargetUnion.(*Compare_CreateRevision); ok {
+			return x.CreateRevision
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetModRevision() int64 {
+	if x != nil {
+		if x, ok := x.TargetUnion.(*Compare_ModRevision); ok {
+			return x.ModRevision
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetValue() []byte {
+	if x != nil {
+		if x, ok := x.TargetUnion.(*Compare_Value); ok {
+			return x.Value
+		}
+	}
+	return nil
+}
+
+type isCompare_TargetUnion interface {
+	isCompare_TargetUnion()
+}
+
+type Compare_Version struct {
+	Version int64 `protobuf:"varint,4,opt,name=version,proto3,oneof"`
+}
+
+type Compare_CreateRevision struct {
+	CreateRevision int64 `protobuf:"varint,5,opt,name=create_revision,json=createRevision,proto3,oneof"`
+}
+
+type Compare_ModRevision struct {
+	ModRevision int64 `protobuf:"varint,6,opt,name=mod_revision,json=modRevision,proto3,oneof"`
+}
+
+type Compare_Value struct {
+	Value []byte `protobuf:"bytes,7,opt,name=value,proto3,oneof"`
+}
+
+func (*Compare_Version) isCompare_TargetUnion() {}
+
+func (*Compare_CreateRevision) isCompare_TargetUnion() {}
+
+func (*Compare_ModRevision) isCompare_TargetUnion() {}
+
+func (*Compare_Value) isCompare_TargetUnion() {}
+
+type RequestOp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*RequestOp_RequestRange
+	//	*RequestOp_RequestPut
+	//	*RequestOp_RequestDeleteRange
+	Request       isRequestOp_Request `protobuf_oneof:"request"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestOp) Reset() {
+	*x = RequestOp{}
+	mi := &file_bookkeeper_table_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestOp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestOp) ProtoMessage() {}
+
+func (x *RequestOp) ProtoReflect() protoreflect.Message {
+	mi := &file_bookkeeper_table_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestOp.ProtoReflect.Descriptor instead.
+func (*RequestOp) Descriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RequestOp) GetRequest() isRequestOp_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *RequestOp) GetRequestRange() *RangeRequest {
+	if x != nil {
+		if x, ok := x.Request.(*RequestOp_RequestRange); ok {
+			return x.RequestRange
+		}
+	}
+	return nil
+}
+
+func (x *RequestOp) GetRequestPut() *PutRequest {
+	if x != nil {
+		if x, ok := x.Request.(*RequestOp_RequestPut); ok {
+			return x.RequestPut
+		}
+	}
+	return nil
+}
+
+func (x *RequestOp) GetRequestDeleteRange() *DeleteRangeRequest {
+	if x != nil {
+		if x, ok := x.Request.(*RequestOp_RequestDeleteRange); ok {
+			return x.RequestDeleteRange
+		}
+	}
+	return nil
+}
+
+type isRequestOp_Request interface {
+	isRequestOp_Request()
+}
+
+type RequestOp_RequestRange struct {
+	RequestRange *RangeRequest `protobuf:"bytes,1,opt,name=request_range,json=requestRange,proto3,oneof"`
+}
+
+type RequestOp_RequestPut struct {
+	RequestPut *PutRequest `protobuf:"bytes,2,opt,name=request_put,json=requestPut,proto3,oneof"`
+}
+
+type RequestOp_RequestDeleteRange struct {
+	RequestDeleteRange *DeleteRangeRequest `protobuf:"bytes,3,opt,name=request_delete_range,json=requestDeleteRange,proto3,oneof"`
+}
+
+func (*RequestOp_RequestRange) isRequestOp_Request() {}
+
+func (*RequestOp_RequestPut) isRequestOp_Request() {}
+
+func (*RequestOp_RequestDeleteRange) isRequestOp_Request() {}
+
+type TxnRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Compare       []*Compare             `protobuf:"bytes,1,rep,name=compare,proto3" json:"compare,omitempty"`
+	Success       []*RequestOp           `protobuf:"bytes,2,rep,name=success,proto3" json:"success,omitempty"`
+	Failure       []*RequestOp           `protobuf:"bytes,3,rep,name=failure,proto3" json:"failure,omitempty"`
+	Header        *RoutingHeader         `protobuf:"bytes,99,opt,name=header,proto3" json:"header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TxnRequest) Reset() {
+	*x = TxnRequest{}
+	mi := &file_bookkeeper_table_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TxnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TxnRequest) ProtoMessage() {}
+
+func (x *TxnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bookkeeper_table_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TxnRequest.ProtoReflect.Descriptor instead.
+func (*TxnRequest) Descriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TxnRequest) GetCompare() []*Compare {
+	if x != nil {
+		return x.Compare
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetSuccess() []*RequestOp {
+	if x != nil {
+		return x.Success
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetFailure() []*RequestOp {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetHeader() *RoutingHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+type TxnResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *ResponseHeader        `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Succeeded     bool                   `protobuf:"varint,2,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TxnResponse) Reset() {
+	*x = TxnResponse{}
+	mi := &file_bookkeeper_table_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TxnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TxnResponse) ProtoMessage() {}
+
+func (x *TxnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bookkeeper_table_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TxnResponse.ProtoReflect.Descriptor instead.
+func (*TxnResponse) Descriptor() ([]byte, []int) {
+	return file_bookkeeper_table_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TxnResponse) GetHeader() *ResponseHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *TxnResponse) GetSucceeded() bool {
+	if x != nil {
+		return x.Succeeded
+	}
+	return false
+}
+
 var File_bookkeeper_table_proto protoreflect.FileDescriptor
 
 const file_bookkeeper_table_proto_rawDesc = "" +
@@ -762,11 +1223,47 @@ const file_bookkeeper_table_proto_rawDesc = "" +
 	"\x06header\x18c \x01(\v2&.bookkeeper.proto.kv.rpc.RoutingHeaderR\x06header\"p\n" +
 	"\x13DeleteRangeResponse\x12?\n" +
 	"\x06header\x18\x01 \x01(\v2'.bookkeeper.proto.kv.rpc.ResponseHeaderR\x06header\x12\x18\n" +
-	"\adeleted\x18\x02 \x01(\x03R\adeleted2\x81\x03\n" +
+	"\adeleted\x18\x02 \x01(\x03R\adeleted\"\xbf\x03\n" +
+	"\aCompare\x12F\n" +
+	"\x06result\x18\x01 \x01(\x0e2..bookkeeper.proto.kv.rpc.Compare.CompareResultR\x06result\x12F\n" +
+	"\x06target\x18\x02 \x01(\x0e2..bookkeeper.proto.kv.rpc.Compare.CompareTargetR\x06target\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x1a\n" +
+	"\aversion\x18\x04 \x01(\x03H\x00R\aversion\x12)\n" +
+	"\x0fcreate_revision\x18\x05 \x01(\x03H\x00R\x0ecreateRevision\x12#\n" +
+	"\fmod_revision\x18\x06 \x01(\x03H\x00R\vmodRevision\x12\x16\n" +
+	"\x05value\x18\a \x01(\fH\x00R\x05value\"@\n" +
+	"\rCompareResult\x12\t\n" +
+	"\x05EQUAL\x10\x00\x12\v\n" +
+	"\aGREATER\x10\x01\x12\b\n" +
+	"\x04LESS\x10\x02\x12\r\n" +
+	"\tNOT_EQUAL\x10\x03\"<\n" +
+	"\rCompareTarget\x12\v\n" +
+	"\aVERSION\x10\x00\x12\n" +
+	"\n" +
+	"\x06CREATE\x10\x01\x12\a\n" +
+	"\x03MOD\x10\x02\x12\t\n" +
+	"\x05VALUE\x10\x03B\x0e\n" +
+	"\ftarget_union\"\x8d\x02\n" +
+	"\tRequestOp\x12L\n" +
+	"\rrequest_range\x18\x01 \x01(\v2%.bookkeeper.proto.kv.rpc.RangeRequestH\x00R\frequestRange\x12F\n" +
+	"\vrequest_put\x18\x02 \x01(\v2#.bookkeeper.proto.kv.rpc.PutRequestH\x00R\n" +
+	"requestPut\x12_\n" +
+	"\x14request_delete_range\x18\x03 \x01(\v2+.bookkeeper.proto.kv.rpc.DeleteRangeRequestH\x00R\x12requestDeleteRangeB\t\n" +
+	"\arequest\"\x84\x02\n" +
+	"\n" +
+	"TxnRequest\x12:\n" +
+	"\acompare\x18\x01 \x03(\v2 .bookkeeper.proto.kv.rpc.CompareR\acompare\x12<\n" +
+	"\asuccess\x18\x02 \x03(\v2\".bookkeeper.proto.kv.rpc.RequestOpR\asuccess\x12<\n" +
+	"\afailure\x18\x03 \x03(\v2\".bookkeeper.proto.kv.rpc.RequestOpR\afailure\x12>\n" +
+	"\x06header\x18c \x01(\v2&.bookkeeper.proto.kv.rpc.RoutingHeaderR\x06header\"l\n" +
+	"\vTxnResponse\x12?\n" +
+	"\x06header\x18\x01 \x01(\v2'.bookkeeper.proto.kv.rpc.ResponseHeaderR\x06header\x12\x1c\n" +
+	"\tsucceeded\x18\x02 \x01(\bR\tsucceeded2\xd3\x03\n" +
 	"\fTableService\x12V\n" +
 	"\x05Range\x12%.bookkeeper.proto.kv.rpc.RangeRequest\x1a&.bookkeeper.proto.kv.rpc.RangeResponse\x12P\n" +
 	"\x03Put\x12#.bookkeeper.proto.kv.rpc.PutRequest\x1a$.bookkeeper.proto.kv.rpc.PutResponse\x12c\n" +
-	"\x06Delete\x12+.bookkeeper.proto.kv.rpc.DeleteRangeRequest\x1a,.bookkeeper.proto.kv.rpc.DeleteRangeResponse\x12b\n" +
+	"\x06Delete\x12+.bookkeeper.proto.kv.rpc.DeleteRangeRequest\x1a,.bookkeeper.proto.kv.rpc.DeleteRangeResponse\x12P\n" +
+	"\x03Txn\x12#.bookkeeper.proto.kv.rpc.TxnRequest\x1a$.bookkeeper.proto.kv.rpc.TxnResponse\x12b\n" +
 	"\tIncrement\x12).bookkeeper.proto.kv.rpc.IncrementRequest\x1a*.bookkeeper.proto.kv.rpc.IncrementResponseBEZCgithub.com/functions-worker/functions-worker/internal/state/tablepbb\x06proto3"
 
 var (
@@ -781,45 +1278,64 @@ func file_bookkeeper_table_proto_rawDescGZIP() []byte {
 	return file_bookkeeper_table_proto_rawDescData
 }
 
-var file_bookkeeper_table_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_bookkeeper_table_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_bookkeeper_table_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_bookkeeper_table_proto_goTypes = []any{
-	(*RoutingHeader)(nil),       // 0: bookkeeper.proto.kv.rpc.RoutingHeader
-	(*ResponseHeader)(nil),      // 1: bookkeeper.proto.kv.rpc.ResponseHeader
-	(*KeyValue)(nil),            // 2: bookkeeper.proto.kv.rpc.KeyValue
-	(*RangeRequest)(nil),        // 3: bookkeeper.proto.kv.rpc.RangeRequest
-	(*RangeResponse)(nil),       // 4: bookkeeper.proto.kv.rpc.RangeResponse
-	(*PutRequest)(nil),          // 5: bookkeeper.proto.kv.rpc.PutRequest
-	(*PutResponse)(nil),         // 6: bookkeeper.proto.kv.rpc.PutResponse
-	(*IncrementRequest)(nil),    // 7: bookkeeper.proto.kv.rpc.IncrementRequest
-	(*IncrementResponse)(nil),   // 8: bookkeeper.proto.kv.rpc.IncrementResponse
-	(*DeleteRangeRequest)(nil),  // 9: bookkeeper.proto.kv.rpc.DeleteRangeRequest
-	(*DeleteRangeResponse)(nil), // 10: bookkeeper.proto.kv.rpc.DeleteRangeResponse
-	(StatusCode)(0),             // 11: bookkeeper.proto.storage.StatusCode
+	(Compare_CompareResult)(0),  // 0: bookkeeper.proto.kv.rpc.Compare.CompareResult
+	(Compare_CompareTarget)(0),  // 1: bookkeeper.proto.kv.rpc.Compare.CompareTarget
+	(*RoutingHeader)(nil),       // 2: bookkeeper.proto.kv.rpc.RoutingHeader
+	(*ResponseHeader)(nil),      // 3: bookkeeper.proto.kv.rpc.ResponseHeader
+	(*KeyValue)(nil),            // 4: bookkeeper.proto.kv.rpc.KeyValue
+	(*RangeRequest)(nil),        // 5: bookkeeper.proto.kv.rpc.RangeRequest
+	(*RangeResponse)(nil),       // 6: bookkeeper.proto.kv.rpc.RangeResponse
+	(*PutRequest)(nil),          // 7: bookkeeper.proto.kv.rpc.PutRequest
+	(*PutResponse)(nil),         // 8: bookkeeper.proto.kv.rpc.PutResponse
+	(*IncrementRequest)(nil),    // 9: bookkeeper.proto.kv.rpc.IncrementRequest
+	(*IncrementResponse)(nil),   // 10: bookkeeper.proto.kv.rpc.IncrementResponse
+	(*DeleteRangeRequest)(nil),  // 11: bookkeeper.proto.kv.rpc.DeleteRangeRequest
+	(*DeleteRangeResponse)(nil), // 12: bookkeeper.proto.kv.rpc.DeleteRangeResponse
+	(*Compare)(nil),             // 13: bookkeeper.proto.kv.rpc.Compare
+	(*RequestOp)(nil),           // 14: bookkeeper.proto.kv.rpc.RequestOp
+	(*TxnRequest)(nil),          // 15: bookkeeper.proto.kv.rpc.TxnRequest
+	(*TxnResponse)(nil),         // 16: bookkeeper.proto.kv.rpc.TxnResponse
+	(StatusCode)(0),             // 17: bookkeeper.proto.storage.StatusCode
 }
 var file_bookkeeper_table_proto_depIdxs = []int32{
-	11, // 0: bookkeeper.proto.kv.rpc.ResponseHeader.code:type_name -> bookkeeper.proto.storage.StatusCode
-	0,  // 1: bookkeeper.proto.kv.rpc.RangeRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
-	1,  // 2: bookkeeper.proto.kv.rpc.RangeResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
-	2,  // 3: bookkeeper.proto.kv.rpc.RangeResponse.kvs:type_name -> bookkeeper.proto.kv.rpc.KeyValue
-	0,  // 4: bookkeeper.proto.kv.rpc.PutRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
-	1,  // 5: bookkeeper.proto.kv.rpc.PutResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
-	0,  // 6: bookkeeper.proto.kv.rpc.IncrementRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
-	1,  // 7: bookkeeper.proto.kv.rpc.IncrementResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
-	0,  // 8: bookkeeper.proto.kv.rpc.DeleteRangeRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
-	1,  // 9: bookkeeper.proto.kv.rpc.DeleteRangeResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
-	3,  // 10: bookkeeper.proto.kv.rpc.TableService.Range:input_type -> bookkeeper.proto.kv.rpc.RangeRequest
-	5,  // 11: bookkeeper.proto.kv.rpc.TableService.Put:input_type -> bookkeeper.proto.kv.rpc.PutRequest
-	9,  // 12: bookkeeper.proto.kv.rpc.TableService.Delete:input_type -> bookkeeper.proto.kv.rpc.DeleteRangeRequest
-	7,  // 13: bookkeeper.proto.kv.rpc.TableService.Increment:input_type -> bookkeeper.proto.kv.rpc.IncrementRequest
-	4,  // 14: bookkeeper.proto.kv.rpc.TableService.Range:output_type -> bookkeeper.proto.kv.rpc.RangeResponse
-	6,  // 15: bookkeeper.proto.kv.rpc.TableService.Put:output_type -> bookkeeper.proto.kv.rpc.PutResponse
-	10, // 16: bookkeeper.proto.kv.rpc.TableService.Delete:output_type -> bookkeeper.proto.kv.rpc.DeleteRangeResponse
-	8,  // 17: bookkeeper.proto.kv.rpc.TableService.Increment:output_type -> bookkeeper.proto.kv.rpc.IncrementResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	17, // 0: bookkeeper.proto.kv.rpc.ResponseHeader.code:type_name -> bookkeeper.proto.storage.StatusCode
+	2,  // 1: bookkeeper.proto.kv.rpc.RangeRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
+	3,  // 2: bookkeeper.proto.kv.rpc.RangeResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
+	4,  // 3: bookkeeper.proto.kv.rpc.RangeResponse.kvs:type_name -> bookkeeper.proto.kv.rpc.KeyValue
+	2,  // 4: bookkeeper.proto.kv.rpc.PutRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
+	3,  // 5: bookkeeper.proto.kv.rpc.PutResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
+	2,  // 6: bookkeeper.proto.kv.rpc.IncrementRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
+	3,  // 7: bookkeeper.proto.kv.rpc.IncrementResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
+	2,  // 8: bookkeeper.proto.kv.rpc.DeleteRangeRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
+	3,  // 9: bookkeeper.proto.kv.rpc.DeleteRangeResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
+	0,  // 10: bookkeeper.proto.kv.rpc.Compare.result:type_name -> bookkeeper.proto.kv.rpc.Compare.CompareResult
+	1,  // 11: bookkeeper.proto.kv.rpc.Compare.target:type_name -> bookkeeper.proto.kv.rpc.Compare.CompareTarget
+	5,  // 12: bookkeeper.proto.kv.rpc.RequestOp.request_range:type_name -> bookkeeper.proto.kv.rpc.RangeRequest
+	7,  // 13: bookkeeper.proto.kv.rpc.RequestOp.request_put:type_name -> bookkeeper.proto.kv.rpc.PutRequest
+	11, // 14: bookkeeper.proto.kv.rpc.RequestOp.request_delete_range:type_name -> bookkeeper.proto.kv.rpc.DeleteRangeRequest
+	13, // 15: bookkeeper.proto.kv.rpc.TxnRequest.compare:type_name -> bookkeeper.proto.kv.rpc.Compare
+	14, // 16: bookkeeper.proto.kv.rpc.TxnRequest.success:type_name -> bookkeeper.proto.kv.rpc.RequestOp
+	14, // 17: bookkeeper.proto.kv.rpc.TxnRequest.failure:type_name -> bookkeeper.proto.kv.rpc.RequestOp
+	2,  // 18: bookkeeper.proto.kv.rpc.TxnRequest.header:type_name -> bookkeeper.proto.kv.rpc.RoutingHeader
+	3,  // 19: bookkeeper.proto.kv.rpc.TxnResponse.header:type_name -> bookkeeper.proto.kv.rpc.ResponseHeader
+	5,  // 20: bookkeeper.proto.kv.rpc.TableService.Range:input_type -> bookkeeper.proto.kv.rpc.RangeRequest
+	7,  // 21: bookkeeper.proto.kv.rpc.TableService.Put:input_type -> bookkeeper.proto.kv.rpc.PutRequest
+	11, // 22: bookkeeper.proto.kv.rpc.TableService.Delete:input_type -> bookkeeper.proto.kv.rpc.DeleteRangeRequest
+	15, // 23: bookkeeper.proto.kv.rpc.TableService.Txn:input_type -> bookkeeper.proto.kv.rpc.TxnRequest
+	9,  // 24: bookkeeper.proto.kv.rpc.TableService.Increment:input_type -> bookkeeper.proto.kv.rpc.IncrementRequest
+	6,  // 25: bookkeeper.proto.kv.rpc.TableService.Range:output_type -> bookkeeper.proto.kv.rpc.RangeResponse
+	8,  // 26: bookkeeper.proto.kv.rpc.TableService.Put:output_type -> bookkeeper.proto.kv.rpc.PutResponse
+	12, // 27: bookkeeper.proto.kv.rpc.TableService.Delete:output_type -> bookkeeper.proto.kv.rpc.DeleteRangeResponse
+	16, // 28: bookkeeper.proto.kv.rpc.TableService.Txn:output_type -> bookkeeper.proto.kv.rpc.TxnResponse
+	10, // 29: bookkeeper.proto.kv.rpc.TableService.Increment:output_type -> bookkeeper.proto.kv.rpc.IncrementResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_bookkeeper_table_proto_init() }
@@ -828,18 +1344,30 @@ func file_bookkeeper_table_proto_init() {
 		return
 	}
 	file_bookkeeper_storage_proto_init()
+	file_bookkeeper_table_proto_msgTypes[11].OneofWrappers = []any{
+		(*Compare_Version)(nil),
+		(*Compare_CreateRevision)(nil),
+		(*Compare_ModRevision)(nil),
+		(*Compare_Value)(nil),
+	}
+	file_bookkeeper_table_proto_msgTypes[12].OneofWrappers = []any{
+		(*RequestOp_RequestRange)(nil),
+		(*RequestOp_RequestPut)(nil),
+		(*RequestOp_RequestDeleteRange)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bookkeeper_table_proto_rawDesc), len(file_bookkeeper_table_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_bookkeeper_table_proto_goTypes,
 		DependencyIndexes: file_bookkeeper_table_proto_depIdxs,
+		EnumInfos:         file_bookkeeper_table_proto_enumTypes,
 		MessageInfos:      file_bookkeeper_table_proto_msgTypes,
 	}.Build()
 	File_bookkeeper_table_proto = out.File

@@ -25,6 +25,7 @@ const (
 	TableService_Range_FullMethodName     = "/bookkeeper.proto.kv.rpc.TableService/Range"
 	TableService_Put_FullMethodName       = "/bookkeeper.proto.kv.rpc.TableService/Put"
 	TableService_Delete_FullMethodName    = "/bookkeeper.proto.kv.rpc.TableService/Delete"
+	TableService_Txn_FullMethodName       = "/bookkeeper.proto.kv.rpc.TableService/Txn"
 	TableService_Increment_FullMethodName = "/bookkeeper.proto.kv.rpc.TableService/Increment"
 )
 
@@ -37,6 +38,7 @@ type TableServiceClient interface {
 	Range(ctx context.Context, in *RangeRequest, opts ...grpc.CallOption) (*RangeResponse, error)
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
 	Delete(ctx context.Context, in *DeleteRangeRequest, opts ...grpc.CallOption) (*DeleteRangeResponse, error)
+	Txn(ctx context.Context, in *TxnRequest, opts ...grpc.CallOption) (*TxnResponse, error)
 	Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error)
 }
 
@@ -78,6 +80,16 @@ func (c *tableServiceClient) Delete(ctx context.Context, in *DeleteRangeRequest,
 	return out, nil
 }
 
+func (c *tableServiceClient) Txn(ctx context.Context, in *TxnRequest, opts ...grpc.CallOption) (*TxnResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TxnResponse)
+	err := c.cc.Invoke(ctx, TableService_Txn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tableServiceClient) Increment(ctx context.Context, in *IncrementRequest, opts ...grpc.CallOption) (*IncrementResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(IncrementResponse)
@@ -97,6 +109,7 @@ type TableServiceServer interface {
 	Range(context.Context, *RangeRequest) (*RangeResponse, error)
 	Put(context.Context, *PutRequest) (*PutResponse, error)
 	Delete(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error)
+	Txn(context.Context, *TxnRequest) (*TxnResponse, error)
 	Increment(context.Context, *IncrementRequest) (*IncrementResponse, error)
 	mustEmbedUnimplementedTableServiceServer()
 }
@@ -116,6 +129,9 @@ func (UnimplementedTableServiceServer) Put(context.Context, *PutRequest) (*PutRe
 }
 func (UnimplementedTableServiceServer) Delete(context.Context, *DeleteRangeRequest) (*DeleteRangeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedTableServiceServer) Txn(context.Context, *TxnRequest) (*TxnResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Txn not implemented")
 }
 func (UnimplementedTableServiceServer) Increment(context.Context, *IncrementRequest) (*IncrementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Increment not implemented")
@@ -195,6 +211,24 @@ func _TableService_Delete_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TableService_Txn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TxnRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TableServiceServer).Txn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TableService_Txn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TableServiceServer).Txn(ctx, req.(*TxnRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TableService_Increment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(IncrementRequest)
 	if err := dec(in); err != nil {
@@ -231,6 +265,10 @@ var TableService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _TableService_Delete_Handler,
+		},
+		{
+			MethodName: "Txn",
+			Handler:    _TableService_Txn_Handler,
 		},
 		{
 			MethodName: "Increment",

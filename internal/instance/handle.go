@@ -1,0 +1,174 @@
+//lint:file-ignore ST1005 one error has the text of the Java instance
+
+package instance
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"go.uber.org/zap"
+)
+
+// outcome is what came of one call.
+type outcome struct {
+	result   *Result
+	err      error
+	answered bool // the function has acknowledged the message itself, or refused it
+}
+
+// begin counts a message and gives it its place; false when another instance has taken its partition over.
+func (e *Engine) begin(d *delivery) bool {
+	if e.plan.Policy.Ordered() {
+		pending, active := e.partitions.add(d.message)
+		if !active {
+			return false
+		}
+		d.pending = pending
+	}
+	e.stats.Received(time.Now())
+	e.answer(*d, e.plan.Policy.OnReceive())
+	return true
+}
+
+// invoke calls the function.
+func (e *Engine) invoke(ctx context.Context, d delivery) outcome {
+	c := e.context.with(d)
+	start := time.Now()
+	end := e.calls.begin(start, d.message)
+	result, err := call(NewContext(ctx, c), e.opts.Program, d.message)
+	end()
+	e.stats.Handled(time.Since(start))
+	return outcome{result: result, err: err, answered: c.answered.Load()}
+}
+
+// conclude passes the outcome of a call on: to the output, and to the broker as the answer for the message.
+func (e *Engine) conclude(ctx context.Context, d delivery, o outcome) {
+	switch {
+	case e.abandoned.Load(): // the inputs are closed, the message is with somebody else by now
+	case o.err != nil:
+		e.stats.UserError(o.err, time.Now())
+		e.log.Error("the function failed", zap.String("topic", d.message.Topic()),
+			zap.Stringer("message", d.message.ID()), zap.Error(o.err))
+		if !o.answered {
+			e.answer(d, e.plan.Policy.OnHandlerError())
+		}
+	case o.result == nil || (o.result.Topic == "" && e.plan.Output.Topic == ""):
+		e.stats.Processed()
+		e.answer(d, e.plan.Policy.OnDone())
+	default:
+		e.send(ctx, d, o.result)
+	}
+}
+
+// panicError is a panic of the handler; the text has the stack for the log and the status.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+
+// recovering makes an error of a panic.
+func recovering(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+func call(ctx context.Context, p Program, m pulsar.Message) (result *Result, err error) {
+	err = recovering(func() error {
+		input, err := payloadOf(ctx, m)
+		if err == nil {
+			result, err = p.Handle(ctx, input)
+		}
+		return err
+	})
+	return result, err
+}
+
+func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
+	key := producerKey{topic: result.Topic}
+	if key.topic == "" {
+		key.topic = e.plan.Output.Topic
+	}
+	msg := e.outgoing(d.message, result)
+	if e.plan.Policy.Ordered() {
+		seq, err := sequenceOf(d.message.ID())
+		if err != nil {
+			e.stats.SystemError(err, time.Now())
+			e.fail(err)
+			return
+		}
+		msg.SequenceID, key.partition = &seq, d.message.Topic()
+	}
+	e.inFlight.Add(1)
+	e.context.producers.send(ctx, key, msg, func(_ pulsar.MessageID, err error) {
+		defer e.inFlight.Done()
+		if err != nil && e.plan.Policy.Ordered() && !e.partitions.active(d.message.Topic()) {
+			return // the producer was closed for the instance that has the partition now
+		}
+		if err != nil {
+			err = fmt.Errorf("sending the result to %s: %w", key.topic, err)
+			e.stats.SystemError(err, time.Now())
+			e.log.Error("the result is lost unless the input is redelivered", zap.Error(err))
+			e.answer(d, e.plan.Policy.OnSendError())
+			return
+		}
+		e.stats.Processed()
+		e.answer(d, e.plan.Policy.OnDone())
+	})
+}
+
+// outgoing builds the message of a result (process contract, section 9.4).
+func (e *Engine) outgoing(in pulsar.Message, result *Result) *pulsar.ProducerMessage {
+	out := producerMessage(&result.Message)
+	out.Properties = map[string]string{}
+	if result.Explicit {
+		maps.Copy(out.Properties, result.Properties)
+	} else {
+		out.Key = in.Key()
+		if e.plan.ForwardProperties {
+			maps.Copy(out.Properties, in.Properties())
+		}
+	}
+	out.Properties["__pfn_input_topic__"] = in.Topic()
+	out.Properties["__pfn_input_msg_id__"] = base64.StdEncoding.EncodeToString(serializeID(in.Topic(), in.ID()))
+	return out
+}
+
+// answer tells the broker about a message, or ends the instance.
+func (e *Engine) answer(d delivery, a Answer) {
+	var err error
+	switch a {
+	case Ack:
+		err = d.consumer.Ack(d.message)
+	case AckUpTo:
+		err = d.pending.done(d.consumer.AckCumulative)
+	case Nack:
+		d.consumer.Nack(d.message)
+	case Fatal:
+		e.fail(fmt.Errorf("Failed to process message: %v of %s", d.message.ID(), d.message.Topic()))
+	case Nothing:
+	}
+	if err != nil {
+		err = fmt.Errorf("acknowledging a message of %s: %w", d.message.Topic(), err)
+		e.stats.SystemError(err, time.Now())
+		e.log.Warn("the message will come again", zap.Error(err))
+	}
+}
+
+// activeChanged is told when this instance gets a partition of a failover subscription, or loses it to another: the
+// other one needs the name of the producer, which therefore is closed here.
+func (e *Engine) activeChanged(topic string, active bool) {
+	if e.partitions.set(topic, active) && !active {
+		e.context.producers.closePartition(topic)
+	}
+}

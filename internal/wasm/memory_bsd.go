@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package wasm
+
+// noHugePages has nothing to do here.
+func noHugePages([]byte) {}
