@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,41 @@ func TestPulsarQueueWhoseTopicIsDeleted(t *testing.T) {
 	defer cancel()
 	require.NoError(t, a.Put(ctx, []byte("two")))
 	require.NoError(t, e.next(a, "two").Done())
+}
+
+// phantom is an admin API that tells of one more entry than there is, once it is asked to.
+type phantom struct {
+	QueueAdmin
+	more atomic.Bool
+}
+
+func (p *phantom) TopicStats(ctx context.Context, topic string) (*broker.TopicStats, error) {
+	stats, err := p.QueueAdmin.TopicStats(ctx, topic)
+	if err == nil && p.more.Load() {
+		s := stats.Subscriptions[subscription]
+		s.MsgBacklog++
+		stats.Subscriptions[subscription] = s
+	}
+	return stats, err
+}
+
+// TestPulsarQueueThatStalls: a receiver that is not given what the broker says is there subscribes anew, and only then.
+func TestPulsarQueueThatStalls(t *testing.T) {
+	e := newEnv(t)
+	stats := &phantom{QueueAdmin: e.admin}
+	a := e.open("a", func(q *pulsarQueue) { q.Admin, q.idle, q.glance = stats, 200*time.Millisecond, 100*time.Millisecond })
+	defer a.stop()
+	require.NoError(t, a.Put(t.Context(), []byte("one")))
+	e.next(a, "one")
+	select {
+	case <-a.items:
+		require.FailNow(t, "subscribed anew although one entry is held and one is there")
+	case <-time.After(2 * time.Second):
+	}
+	stats.more.Store(true)
+	again := e.next(a, "one")
+	stats.more.Store(false)
+	require.NoError(t, again.Done())
 }
 
 // env is a topic of a test.

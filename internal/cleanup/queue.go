@@ -51,6 +51,8 @@ const (
 	// replaced; before that it may be reconnecting, and closing it then could bring it back to life.
 	idleCheck       = 2 * time.Minute
 	missesUntilAnew = 2
+	// firstCheck is when a consumer is first looked at that has become the active one and stays silent.
+	firstCheck = 5 * time.Second
 )
 
 // QueueAdmin is the part of the broker's admin API that the queue needs; *broker.Admin has it.
@@ -76,8 +78,12 @@ type pulsarQueue struct {
 	writer   *writer
 	consumer pulsar.Consumer // of the one goroutine that receives
 	name     string
+	held     *held         // what the consumer has given
 	idle     time.Duration // idleCheck
+	glance   time.Duration // firstCheck
 	lost     atomic.Bool   // the broker has made another consumer the active one in between
+	// activated: the broker has made this consumer the active one, and it has not been looked at since.
+	activated atomic.Bool
 }
 
 // NewPulsar is a queue in a topic with one failover subscription. Nothing is done before it is used.
@@ -85,7 +91,7 @@ func NewPulsar(o PulsarOptions) Queue {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &pulsarQueue{PulsarOptions: o, turn: make(chan struct{}, 1), name: o.Worker + "-cleaner", idle: idleCheck}
+	return &pulsarQueue{PulsarOptions: o, turn: make(chan struct{}, 1), name: o.Worker + "-cleaner", idle: idleCheck, glance: firstCheck}
 }
 
 // take is the turn; the caller gives it back.
@@ -198,30 +204,41 @@ func (q *pulsarQueue) putOnce(ctx context.Context, data []byte) error {
 }
 
 func (q *pulsarQueue) Receive(ctx context.Context) (Item, error) {
-	for missed := 0; ; {
+	missed, stalled := 0, 0
+	for silent := time.Duration(0); ; {
 		if q.consumer == nil {
 			if err := q.connect(ctx); err != nil {
 				return nil, err
 			}
-			missed = 0
+			missed, stalled, silent = 0, 0, 0
 		}
-		waiting, cancel := context.WithTimeout(ctx, q.idle)
+		pause := min(q.idle, q.glance)
+		waiting, cancel := context.WithTimeout(ctx, pause)
 		m, err := q.consumer.Receive(waiting)
 		cancel()
-		switch {
+		switch silent += pause; {
 		case err == nil:
-			return pulsarItem{m, q.consumer}, nil
+			q.held.add(m.ID())
+			return pulsarItem{m, q.consumer, q.held}, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case !errors.Is(err, context.DeadlineExceeded):
 			missed = missesUntilAnew
-		case q.connected(ctx):
-			missed = 0
+		case silent < q.idle && stalled == 0 && !q.activated.Swap(false):
+			continue
 		default:
-			missed++
+			silent = 0
+			switch q.look(ctx) {
+			case well:
+				missed, stalled = 0, 0
+			case missing:
+				missed++
+			case stall:
+				stalled++
+			}
 		}
-		if missed >= missesUntilAnew {
-			q.Log.Warn("subscribing to the topic of clean-ups anew", zap.Error(err))
+		if missed >= missesUntilAnew || stalled >= missesUntilAnew {
+			q.Log.Warn("subscribing to the topic of clean-ups anew", zap.Bool("stalled", stalled > 0), zap.Error(err))
 			q.consumer.Close()
 			q.consumer = nil
 			q.forgetTopic()
@@ -229,16 +246,31 @@ func (q *pulsarQueue) Receive(ctx context.Context) (Item, error) {
 	}
 }
 
-// connected says whether the broker lists this worker's consumer, or cannot be asked. A client gives a consumer up, and
-// says nothing, whose topic was deleted.
-func (q *pulsarQueue) connected(ctx context.Context) bool {
+// view is what the broker says about a silent consumer.
+type view int
+
+const (
+	well    view = iota // nothing is amiss, or the broker cannot be asked
+	missing             // it is not listed: a client gives a consumer up, and says nothing, whose topic was deleted
+	// stall: it is the active one, and entries wait that it was not given. A broker (4.0.8) forgets to read on when a
+	// consumer becomes the active one while its cursor waits at the end of the topic; only the next entry would wake it.
+	stall
+)
+
+func (q *pulsarQueue) look(ctx context.Context) view {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	stats, err := q.Admin.TopicStats(ctx, q.Topic)
-	if err != nil {
-		return !broker.IsNotFound(err)
+	if err != nil && !broker.IsNotFound(err) {
+		return well
 	}
-	return slices.ContainsFunc(stats.Subscriptions[subscription].Consumers, func(c broker.ConsumerStats) bool { return c.Name == q.name })
+	if err != nil || !slices.ContainsFunc(stats.Subscriptions[subscription].Consumers, func(c broker.ConsumerStats) bool { return c.Name == q.name }) {
+		return missing
+	}
+	if s := stats.Subscriptions[subscription]; s.ActiveConsumerName == q.name && s.MsgBacklog > q.held.count() {
+		return stall
+	}
+	return well
 }
 
 func (q *pulsarQueue) forgetTopic() {
@@ -281,13 +313,13 @@ func (q *pulsarQueue) subscribe(ctx context.Context) error {
 		})
 	}, pulsar.Consumer.Close)
 	if err == nil {
-		q.consumer = c
+		q.consumer, q.held = c, &held{entries: map[entryID]bool{}}
 	}
 	return err
 }
 
 // BecameActive implements the client's listener.
-func (q *pulsarQueue) BecameActive(pulsar.Consumer, string, int32) {}
+func (q *pulsarQueue) BecameActive(pulsar.Consumer, string, int32) { q.activated.Store(true) }
 
 // BecameInactive implements the client's listener: another worker has been given everything that is not done.
 func (q *pulsarQueue) BecameInactive(pulsar.Consumer, string, int32) { q.lost.Store(true) }
@@ -318,14 +350,52 @@ func (q *pulsarQueue) Close() {
 	}
 }
 
+// held are the entries that a consumer has given and that are neither done nor returned. One that is given again counts once.
+type held struct {
+	mu      sync.Mutex
+	entries map[entryID]bool
+}
+
+type entryID struct{ ledger, entry int64 }
+
+func (h *held) add(id pulsar.MessageID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries[entryID{id.LedgerID(), id.EntryID()}] = true
+}
+
+func (h *held) remove(id pulsar.MessageID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.entries, entryID{id.LedgerID(), id.EntryID()})
+}
+
+func (h *held) count() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return int64(len(h.entries))
+}
+
 type pulsarItem struct {
 	message  pulsar.Message
 	consumer pulsar.Consumer
+	held     *held
 }
 
 func (i pulsarItem) Data() []byte { return i.message.Payload() }
-func (i pulsarItem) Done() error  { return i.consumer.AckID(i.message.ID()) }
-func (i pulsarItem) Return()      { i.consumer.NackID(i.message.ID()) }
+
+func (i pulsarItem) Done() error {
+	err := i.consumer.AckID(i.message.ID())
+	if err == nil {
+		i.held.remove(i.message.ID())
+	}
+	return err
+}
+
+func (i pulsarItem) Return() {
+	i.held.remove(i.message.ID())
+	i.consumer.NackID(i.message.ID())
+}
 
 // await runs a call of the client, which takes no context, and discards what comes after ctx has ended.
 func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
