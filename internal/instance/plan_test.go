@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protojson"
+	"pgregory.net/rapid"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -134,6 +135,20 @@ func TestPolicyRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNackPrecision: no redelivery comes more than a sixteenth of its delay too early.
+func TestNackPrecision(t *testing.T) {
+	for delay, want := range map[time.Duration]int64{
+		0: 8, time.Nanosecond: 0, time.Millisecond: 0, 16 * time.Millisecond: 0, 100 * time.Millisecond: 2, time.Second: 5, 5 * time.Second: 8, time.Hour: 8,
+	} {
+		require.Equal(t, want, *nackPrecision(delay), delay.String())
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		delay := time.Duration(rapid.Int64Range(int64(time.Millisecond), int64(24*time.Hour)).Draw(t, "delay"))
+		dropped := time.Duration(1<<*nackPrecision(delay)-1) * time.Millisecond
+		require.LessOrEqual(t, dropped, delay/16)
+	})
 }
 
 func TestPulsarOptions(t *testing.T) {
