@@ -12,12 +12,18 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/functions-worker/functions-worker/internal/gcpace"
 	"github.com/functions-worker/functions-worker/internal/listener"
 )
 
 // Run serves until ctx ends (then nil is returned) or something fails for good.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer a.close()
+	pacing, stopPacing := context.WithCancel(context.WithoutCancel(ctx))
+	var paced sync.WaitGroup
+	paced.Go(func() { gcpace.Run(pacing) })
+	defer paced.Wait()
+	defer stopPacing()
 	var stops stack
 	defer func() {
 		// What is under way gets its time to end, whatever ended Run.

@@ -23,10 +23,13 @@ type Consumer interface {
 	Close()
 }
 
+// Confirmed is told that a message is stored, or why not; the message is nobody's any more then.
+type Confirmed = func(pulsar.MessageID, *pulsar.ProducerMessage, error)
+
 // Producer sends messages to one topic. Send may wait while its queue is full (as long as ctx), then calls done once,
 // possibly from another goroutine, when the broker has stored the message or will not.
 type Producer interface {
-	Send(ctx context.Context, msg *pulsar.ProducerMessage, done func(pulsar.MessageID, error))
+	Send(ctx context.Context, msg *pulsar.ProducerMessage, done Confirmed)
 	Flush(ctx context.Context) error
 	Close()
 }

@@ -1,7 +1,7 @@
 package instance
 
 import (
-	"math"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -25,8 +25,8 @@ func (s *Stats) Collect(ch chan<- prometheus.Metric) {
 		s.sendErrors(ch, s.edge+"_exception", "Latest errors of the "+s.edge+".", s.edgeErrors)
 		return
 	}
-	s.sendSummary(ch, s.latency, latencyName, latencyHelp)
-	s.sendSummary(ch, s.latencyM, latencyMinuteName, latencyMinuteHelp)
+	s.sendLatencies(ch, s.total.latencies, latencyName, latencyHelp)
+	s.sendLatencies(ch, s.minute.latencies, latencyMinuteName, latencyMinuteHelp)
 	s.sendErrors(ch, "user_exception", "Latest errors of the function.", s.userErrors)
 }
 
@@ -56,17 +56,11 @@ func (s *Stats) families() []family {
 		family{"user_exceptions", "Errors of the function.", s.total.userErrors, s.minute.userErrors})
 }
 
-// sendSummary shows a summary that nothing was observed in as one without observations.
-func (s *Stats) sendSummary(ch chan<- prometheus.Metric, summary prometheus.Summary, name, help string) {
-	if summary != nil {
-		summary.Collect(ch)
-		return
+func (s *Stats) sendLatencies(ch chan<- prometheus.Metric, l *latencies, name, help string) {
+	if l == nil {
+		l = &latencies{}
 	}
-	empty := map[float64]float64{}
-	for q := range quantiles() {
-		empty[q] = math.NaN()
-	}
-	ch <- prometheus.MustNewConstSummary(prometheus.NewDesc(s.prefix+name, help, nil, s.labels), 0, 0, empty)
+	ch <- l.metric(prometheus.NewDesc(s.prefix+name, help, nil, s.labels), time.Now())
 }
 
 func (s *Stats) send(ch chan<- prometheus.Metric, name, help string, t prometheus.ValueType, value float64) {

@@ -145,7 +145,7 @@ func (e *Engine) outside(ctx context.Context, f func(context.Context) error) err
 	returned := make(chan struct{})
 	go func() { // waited for, unless it never returns
 		defer close(returned)
-		result <- recovering(func() error { return f(NewContext(ctx, e.context.with(delivery{}))) })
+		result <- recovering(func() error { return f(e.context.invocation(ctx, delivery{})) })
 	}()
 	select {
 	case err := <-result:

@@ -100,11 +100,27 @@ func NewContext(ctx context.Context, c *Context) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// with is the Context of one call.
-func (c *Context) with(d delivery) *Context {
-	clone := *c
-	clone.current, clone.consumer, clone.answered = d.message, d.consumer, new(atomic.Bool)
-	return &clone
+// invocation is one call of the function: the ctx that it is called with, and the Context in that.
+type invocation struct {
+	context.Context
+	c        Context
+	answered atomic.Bool
+	running  runningCall
+}
+
+// Value implements context.Context.
+func (i *invocation) Value(key any) any {
+	if key == (contextKey{}) {
+		return &i.c
+	}
+	return i.Context.Value(key)
+}
+
+// invocation is that of a message; with an empty delivery that of a call without one.
+func (c *Context) invocation(ctx context.Context, d delivery) *invocation {
+	i := &invocation{Context: ctx, c: *c}
+	i.c.current, i.c.consumer, i.c.answered = d.message, d.consumer, &i.answered
+	return i
 }
 
 // Config is what the instance was told at its start.
@@ -205,11 +221,16 @@ func (c *Context) PublishAsync(ctx context.Context, m *Message, done func(pulsar
 }
 
 func producerMessage(m *Message) *pulsar.ProducerMessage {
+	out := outgoing(m)
+	return &out
+}
+
+func outgoing(m *Message) pulsar.ProducerMessage {
 	payload := m.Payload
 	if payload == nil {
 		payload = []byte{} // nil would be a tombstone
 	}
-	return &pulsar.ProducerMessage{
+	return pulsar.ProducerMessage{
 		Payload: payload, Key: m.Key, Properties: m.Properties, EventTime: m.EventTime, DeliverAfter: m.DeliverAfter,
 	}
 }

@@ -66,6 +66,7 @@ type Engine struct {
 	hurry      chan struct{}           // closed by Hurry
 	hurryOnce  sync.Once
 	calls      callClock
+	sendings   sync.Pool
 }
 
 // ErrIdle ends Run when no message came for Config.MaxIdle.

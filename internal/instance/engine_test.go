@@ -400,7 +400,7 @@ func TestSerializeID(t *testing.T) {
 		"not a partition": {topic: "persistent://a/b/c-partition-x", id: pulsar.NewMessageID(1, 2, -1, 0), want: []byte{8, 1, 16, 2}},
 		"batch":           {topic: "persistent://a/b/c", id: batchID{pulsar.NewMessageID(1, 2, 4, 0)}, want: []byte{8, 1, 16, 2, 32, 4, 48, 5}},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, serializeID(tc.topic, tc.id)) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, serializeID(nil, tc.topic, tc.id)) })
 	}
 }
 

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -159,20 +160,22 @@ type fakeProducer struct {
 	closed   bool
 }
 
-func (p *fakeProducer) Send(_ context.Context, m *pulsar.ProducerMessage, done func(pulsar.MessageID, error)) {
+func (p *fakeProducer) Send(_ context.Context, m *pulsar.ProducerMessage, done Confirmed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		go done(nil, errors.New("closed"))
+		go done(nil, m, errors.New("closed"))
 		return
 	}
-	p.messages = append(p.messages, m)
+	kept := *m // it is used again after its confirmation
+	kept.Properties = maps.Clone(m.Properties)
+	p.messages = append(p.messages, &kept)
 	id := pulsar.NewMessageID(8, int64(len(p.messages)), -1, -1)
 	if p.client.hold {
-		p.pending = append(p.pending, func() { done(id, p.err) })
+		p.pending = append(p.pending, func() { done(id, m, p.err) })
 		return
 	}
-	go done(id, p.err)
+	go done(id, m, p.err)
 }
 
 func (p *fakeProducer) Flush(context.Context) error {

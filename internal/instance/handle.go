@@ -4,7 +4,6 @@ package instance
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -37,13 +36,18 @@ func (e *Engine) begin(d *delivery) bool {
 
 // invoke calls the function.
 func (e *Engine) invoke(ctx context.Context, d delivery) outcome {
-	c := e.context.with(d)
-	start := time.Now()
-	end := e.calls.begin(start, d.message)
-	result, err := call(NewContext(ctx, c), e.opts.Program, d.message)
-	end()
-	e.stats.Handled(time.Since(start))
-	return outcome{result: result, err: err, answered: c.answered.Load()}
+	i := e.context.invocation(ctx, d)
+	e.calls.begin(&i.running, time.Now(), d.message)
+	result, err := call(i, e.opts.Program, d.message)
+	e.ended(i)
+	return outcome{result: result, err: err, answered: i.answered.Load()}
+}
+
+// ended counts a call that has ended.
+func (e *Engine) ended(i *invocation) {
+	e.calls.end(&i.running)
+	now := time.Now()
+	e.stats.Handled(now.Sub(i.running.since), now)
 }
 
 // conclude passes the outcome of a call on: to the output, and to the broker as the answer for the message.
@@ -94,12 +98,34 @@ func call(ctx context.Context, p Program, m pulsar.Message) (result *Result, err
 	return result, err
 }
 
-func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
-	key := producerKey{topic: result.Topic}
-	if key.topic == "" {
-		key.topic = e.plan.Output.Topic
+// sending is a result on its way. They are used again, as there is one for each message.
+type sending struct {
+	e          *Engine
+	d          delivery
+	topic      string
+	producer   *cachedProducer
+	message    pulsar.ProducerMessage
+	properties map[string]string
+	confirmed  Confirmed // onConfirmed
+}
+
+func (e *Engine) sending() *sending {
+	s, ok := e.sendings.Get().(*sending)
+	if !ok {
+		s = &sending{e: e, properties: map[string]string{}}
+		s.confirmed = s.onConfirmed
 	}
-	msg := e.outgoing(d.message, result)
+	return s
+}
+
+func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
+	s := e.sending()
+	s.d, s.topic = d, result.Topic
+	if s.topic == "" {
+		s.topic = e.plan.Output.Topic
+	}
+	s.fill(result)
+	key := producerKey{topic: s.topic}
 	if e.plan.Policy.Ordered() {
 		seq, err := sequenceOf(d.message.ID())
 		if err != nil {
@@ -107,41 +133,59 @@ func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
 			e.fail(err)
 			return
 		}
-		msg.SequenceID, key.partition = &seq, d.message.Topic()
+		s.message.SequenceID, key.partition = &seq, d.message.Topic()
 	}
 	e.inFlight.Add(1)
-	e.context.producers.send(ctx, key, msg, func(_ pulsar.MessageID, err error) {
-		defer e.inFlight.Done()
-		if err != nil && e.plan.Policy.Ordered() && !e.partitions.active(d.message.Topic()) {
-			return // the producer was closed for the instance that has the partition now
-		}
-		if err != nil {
-			err = fmt.Errorf("sending the result to %s: %w", key.topic, err)
-			e.stats.SystemError(err, time.Now())
-			e.log.Error("the result is lost unless the input is redelivered", zap.Error(err))
-			e.answer(d, e.plan.Policy.OnSendError())
-			return
-		}
-		e.stats.Processed()
-		e.answer(d, e.plan.Policy.OnDone())
-	})
+	producer, err := e.context.producers.acquire(ctx, key)
+	if err != nil {
+		s.end(err)
+		return
+	}
+	s.producer = producer
+	producer.Send(ctx, &s.message, s.confirmed)
 }
 
-// outgoing builds the message of a result (process contract, section 9.4).
-func (e *Engine) outgoing(in pulsar.Message, result *Result) *pulsar.ProducerMessage {
-	out := producerMessage(&result.Message)
-	out.Properties = map[string]string{}
+func (s *sending) onConfirmed(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
+	s.e.context.producers.release(s.producer)
+	s.end(err)
+}
+
+// end answers for the message whose result it was.
+func (s *sending) end(err error) {
+	e := s.e
+	defer e.inFlight.Done()
+	switch {
+	case err == nil:
+		e.stats.Processed()
+		e.answer(s.d, e.plan.Policy.OnDone())
+	case e.plan.Policy.Ordered() && !e.partitions.active(s.d.message.Topic()):
+		// the producer was closed for the instance that has the partition now
+	default:
+		err = fmt.Errorf("sending the result to %s: %w", s.topic, err)
+		e.stats.SystemError(err, time.Now())
+		e.log.Error("the result is lost unless the input is redelivered", zap.Error(err))
+		e.answer(s.d, e.plan.Policy.OnSendError())
+	}
+	s.d, s.producer, s.message = delivery{}, nil, pulsar.ProducerMessage{}
+	e.sendings.Put(s)
+}
+
+// fill makes the message of a result (process contract, section 9.4).
+func (s *sending) fill(result *Result) {
+	in := s.d.message
+	clear(s.properties)
+	s.message = outgoing(&result.Message)
 	if result.Explicit {
-		maps.Copy(out.Properties, result.Properties)
+		maps.Copy(s.properties, result.Properties)
 	} else {
-		out.Key = in.Key()
-		if e.plan.ForwardProperties {
-			maps.Copy(out.Properties, in.Properties())
+		s.message.Key = in.Key()
+		if s.e.plan.ForwardProperties {
+			maps.Copy(s.properties, in.Properties())
 		}
 	}
-	out.Properties["__pfn_input_topic__"] = in.Topic()
-	out.Properties["__pfn_input_msg_id__"] = base64.StdEncoding.EncodeToString(serializeID(in.Topic(), in.ID()))
-	return out
+	s.properties["__pfn_input_topic__"] = in.Topic()
+	s.properties["__pfn_input_msg_id__"] = encodedID(in.Topic(), in.ID())
+	s.message.Properties = s.properties
 }
 
 // answer tells the broker about a message, or ends the instance.

@@ -52,7 +52,7 @@ func (c *topicCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 			"loglevel": e.Level.CapitalString(), "instance": c.instance, "fqn": c.fqfn,
 		},
 	}
-	c.producer.Send(context.Background(), msg, func(_ pulsar.MessageID, err error) {
+	c.producer.Send(context.Background(), msg, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 		if err != nil {
 			c.lost.Add(1) // logging it here would loop
 		}

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"encoding/base64"
 	"strconv"
 	"strings"
 
@@ -8,11 +9,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// serializeID writes a message id with the bytes that the Java client would write: whoever waits for the result of a
+// serializeID appends a message id with the bytes that the Java client would write: whoever waits for the result of a
 // message (trigger) compares them with what its own producer got. The Go client counts a topic without partitions as
 // partition 0, and a message on its own as the first of a batch of one; Java says nothing in both cases.
-func serializeID(topic string, id pulsar.MessageID) []byte {
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(id.LedgerID()))
+func serializeID(b []byte, topic string, id pulsar.MessageID) []byte {
+	b = protowire.AppendVarint(protowire.AppendTag(b, 1, protowire.VarintType), uint64(id.LedgerID()))
 	b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), uint64(id.EntryID()))
 	if partition, ok := partitionOf(topic); ok {
 		b = protowire.AppendVarint(protowire.AppendTag(b, 3, protowire.VarintType), partition)
@@ -22,6 +23,13 @@ func serializeID(topic string, id pulsar.MessageID) []byte {
 		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.VarintType), uint64(id.BatchSize()))
 	}
 	return b
+}
+
+// encodedID is a message id as a property of another message has it.
+func encodedID(topic string, id pulsar.MessageID) string {
+	var raw [64]byte // five numbers with their tags take 55 at most
+	var text [88]byte
+	return string(base64.StdEncoding.AppendEncode(text[:0], serializeID(raw[:0], topic, id)))
 }
 
 // partitionOf reads the partition from the end of a topic name.

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/functions-worker/functions-worker/internal/gcpace"
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
@@ -73,6 +75,11 @@ func (p Process) Run() int {
 }
 
 func (p Process) serve(ctx context.Context, cfg *Config, log *zap.Logger) error {
+	pacing, stopPacing := context.WithCancel(context.WithoutCancel(ctx))
+	var paced sync.WaitGroup
+	paced.Go(func() { gcpace.Run(pacing) })
+	defer paced.Wait()
+	defer stopPacing()
 	program, done, err := p.Load(ctx, cfg, log)
 	if err != nil {
 		return fmt.Errorf("%w: loading the function: %w", ErrConfig, err)

@@ -48,7 +48,7 @@ func (p *producers) send(ctx context.Context, key producerKey, msg *pulsar.Produ
 		done(nil, err)
 		return
 	}
-	producer.Send(ctx, msg, func(id pulsar.MessageID, err error) {
+	producer.Send(ctx, msg, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 		p.release(producer)
 		done(id, err)
 	})

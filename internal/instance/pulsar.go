@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -190,10 +191,14 @@ func (c *PulsarClient) typed(kind pulsar.SchemaType, name string, schema pulsar.
 	return nil
 }
 
+// maxPending are the results of a function on their way to one topic, unless its producer config says otherwise. The
+// client's own default, a thousand, is two batches, of which one waits until the other one is confirmed.
+const maxPending = 5000
+
 // Producer opens a producer.
 func (c *PulsarClient) Producer(ctx context.Context, out Output) (Producer, error) {
 	options := pulsar.ProducerOptions{
-		Topic: out.Topic, Properties: out.Properties, SendTimeout: -1, MaxPendingMessages: out.MaxPending,
+		Topic: out.Topic, Properties: out.Properties, SendTimeout: -1, MaxPendingMessages: cmp.Or(out.MaxPending, maxPending),
 		HashingScheme: pulsar.Murmur3_32Hash, BatchingMaxPublishDelay: out.BatchDelay,
 		CompressionType: compression(out.Compression), DisableBlockIfQueueFull: out.DropWhenFull,
 		Schema: c.schema(out.SchemaType, c.schemas.Output, c.schemas.AvroOutput, "output "+out.Topic),
@@ -284,8 +289,8 @@ func (c pulsarConsumer) Close()                               { c.consumer.Close
 
 type pulsarProducer struct{ producer pulsar.Producer }
 
-func (p pulsarProducer) Send(ctx context.Context, msg *pulsar.ProducerMessage, done func(pulsar.MessageID, error)) {
-	p.producer.SendAsync(ctx, msg, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) { done(id, err) })
+func (p pulsarProducer) Send(ctx context.Context, msg *pulsar.ProducerMessage, done Confirmed) {
+	p.producer.SendAsync(ctx, msg, done)
 }
 
 func (p pulsarProducer) Flush(ctx context.Context) error {

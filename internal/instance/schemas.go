@@ -241,10 +241,10 @@ func withAvro(p Producer, schema pulsar.Schema) (Producer, error) {
 	return avroProducer{p, parsed}, nil
 }
 
-func (p avroProducer) Send(ctx context.Context, msg *pulsar.ProducerMessage, done func(pulsar.MessageID, error)) {
+func (p avroProducer) Send(ctx context.Context, msg *pulsar.ProducerMessage, done Confirmed) {
 	data, err := p.schema.FromJSON(msg.Payload)
 	if err != nil {
-		done(nil, fmt.Errorf("writing the value by its Avro schema: %w", err))
+		done(nil, msg, fmt.Errorf("writing the value by its Avro schema: %w", err))
 		return
 	}
 	msg.Payload = data

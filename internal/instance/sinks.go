@@ -55,11 +55,11 @@ func (e *Engine) writeAll(ctx, work context.Context, n int) func(delivery) {
 		e.ends.mu.Lock()
 		e.ends.kept[l] = true
 		e.ends.mu.Unlock()
-		c := e.context.with(d)
-		c.later = l
-		end := e.calls.begin(time.Now(), d.message)
-		_, err := call(NewContext(work, c), e.opts.Program, d.message)
-		end()
+		i := e.context.invocation(work, d)
+		i.c.later = l
+		e.calls.begin(&i.running, time.Now(), d.message)
+		_, err := call(i, e.opts.Program, d.message)
+		e.calls.end(&i.running)
 		if err != nil || !l.taken.Load() {
 			l.settle(err)
 		}

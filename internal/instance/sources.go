@@ -15,7 +15,7 @@ import (
 
 // readAll publishes what a source reads, until ctx ends or the source fails. It waits while the queue of the producer is full.
 func (e *Engine) readAll(ctx, work context.Context) error {
-	reading := NewContext(ctx, e.context.with(delivery{}))
+	reading := e.context.invocation(ctx, delivery{})
 	for {
 		record, err := e.read(reading)
 		switch {

@@ -22,8 +22,11 @@ const (
 	summaryErrorTop = 0.001
 )
 
-// quantiles are those of the Java instance, with the tolerated error of each.
-func quantiles() map[float64]float64 {
+// quantiles are those of the Java instance.
+func quantiles() []float64 { return []float64{0.5, 0.9, 0.99, 0.999} }
+
+// objectives are the quantiles with the tolerated error of each.
+func objectives() map[float64]float64 {
 	return map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001, 0.999: summaryErrorTop / 10}
 }
 
@@ -41,24 +44,23 @@ type Stats struct {
 	userErrors         recent
 	systemErrors       recent
 	edgeErrors         recent
-	latency, latencyM  prometheus.Summary // nil until something is observed: each takes 70 KB, and many functions are idle
 	userMetrics        *prometheus.SummaryVec
 	userMetricNames    map[string]bool
 	userMetricsDropped int64
 }
 
-// counts is one set of counters; the latencies are in milliseconds.
+// counts is one set of counters.
 type counts struct {
 	received, processed, userErrors, systemErrors, edgeErrors int64
-	latencySum                                                float64
-	latencyCount                                              int64
+	latencies                                                 *latencies // nil until something is observed: many functions are idle
 }
 
+// averageLatency is in milliseconds.
 func (c counts) averageLatency() float64 {
-	if c.latencyCount == 0 {
+	if c.latencies == nil {
 		return 0
 	}
-	return c.latencySum / float64(c.latencyCount)
+	return c.latencies.sum / float64(c.latencies.count)
 }
 
 // recent holds the latest errors of one kind.
@@ -113,14 +115,8 @@ const (
 	latencyMinuteName, latencyMinuteHelp = "process_latency_ms_1min", "Time of the function per message since the last full minute, in milliseconds."
 )
 
-func (s *Stats) summary(name, help string) prometheus.Summary {
-	return prometheus.NewSummary(prometheus.SummaryOpts{
-		Name: s.prefix + name, Help: help, ConstLabels: s.labels, Objectives: quantiles(),
-	})
-}
-
 func (s *Stats) resetMinute() {
-	s.minute, s.latencyM = counts{}, nil
+	s.minute = counts{}
 }
 
 func (s *Stats) resetUserMetrics() {
@@ -130,7 +126,7 @@ func (s *Stats) resetUserMetrics() {
 		name += "_" // only Java has had sources and sinks, and this is its spelling
 	}
 	s.userMetrics = prometheus.NewSummaryVec(prometheus.SummaryOpts{
-		Name: name, Help: "Values that the function recorded.", ConstLabels: s.labels, Objectives: quantiles(),
+		Name: name, Help: "Values that the function recorded.", ConstLabels: s.labels, Objectives: objectives(),
 	}, []string{"metric"})
 }
 
@@ -143,23 +139,17 @@ func (s *Stats) Received(at time.Time) {
 	s.lastInvocation = at
 }
 
-// Handled records how long the handler took, whatever came out.
-func (s *Stats) Handled(d time.Duration) {
+// Handled records how long the handler took, whatever came out, and when it returned.
+func (s *Stats) Handled(d time.Duration, at time.Time) {
 	ms := float64(d) / float64(time.Millisecond)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range []*counts{&s.total, &s.minute} {
-		c.latencySum += ms
-		c.latencyCount++
+	for _, c := range [...]*counts{&s.total, &s.minute} {
+		if c.latencies == nil {
+			c.latencies = &latencies{}
+		}
+		c.latencies.observe(ms, at)
 	}
-	if s.latency == nil {
-		s.latency = s.summary(latencyName, latencyHelp)
-	}
-	if s.latencyM == nil {
-		s.latencyM = s.summary(latencyMinuteName, latencyMinuteHelp)
-	}
-	s.latency.Observe(ms)
-	s.latencyM.Observe(ms)
 }
 
 // Processed counts a message whose result is stored, or that has none.

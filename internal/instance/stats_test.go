@@ -59,8 +59,8 @@ func TestStats(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	s.Received(at)
 	s.Received(at)
-	s.Handled(3 * time.Millisecond)
-	s.Handled(5 * time.Millisecond)
+	s.Handled(3*time.Millisecond, time.Now())
+	s.Handled(5*time.Millisecond, time.Now())
 	s.Processed()
 	for i := range 12 {
 		s.UserError(fmt.Errorf("bad %d", i%11), at)

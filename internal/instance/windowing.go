@@ -167,14 +167,13 @@ func (w *windowing) invoke(held []*heldMessage) (result *Result, err error) {
 	for i, h := range held {
 		messages[i] = WindowMessage{h.message, h.value}
 	}
-	start := time.Now()
-	end := w.e.calls.begin(start, held[len(held)-1].message)
+	i := w.e.context.invocation(w.work, delivery{})
+	w.e.calls.begin(&i.running, time.Now(), held[len(held)-1].message)
 	err = recovering(func() (err error) {
-		result, err = w.e.windows.HandleWindow(NewContext(w.work, w.e.context.with(delivery{})), messages)
+		result, err = w.e.windows.HandleWindow(i, messages)
 		return err
 	})
-	end()
-	w.e.stats.Handled(time.Since(start))
+	w.e.ended(i)
 	return result, err
 }
 
