@@ -20,5 +20,6 @@ scripts/pulsar.sh start "$work/broker" zookeeper
 source "$work/broker/env"
 CGO_ENABLED=0 go build -o "$work/go-exclamation" ./examples/go/exclamation
 CGO_ENABLED=0 go build -o "$work/own-worker" ./test/integration/testdata/ownworker
-BENCH_OWN_WORKER=$work/own-worker PULSAR_HOME=$PULSAR_HOME PULSAR_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_WEB_URL=$PULSAR_WEB_URL PATH=$VENV/bin:$PATH \
+GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o "$work/guest.wasm" ./test/bench/guest
+BENCH_OWN_WORKER=$work/own-worker BENCH_GO_GUEST=$work/guest.wasm BENCH_C_GUEST=$ROOT/examples/wasm/exclamation-c/exclamation.wasm BENCH_HOSTILE=$ROOT/internal/wasm/testdata/hostile.wasm PULSAR_HOME=$PULSAR_HOME PULSAR_SERVICE_URL=$PULSAR_SERVICE_URL PULSAR_WEB_URL=$PULSAR_WEB_URL PATH=$VENV/bin:$PATH \
   "$VENV/bin/python3" test/bench/bench.py "$work" bin/functions-worker "$work/go-exclamation" "${1:-5}"

@@ -123,54 +123,140 @@ def measure(kind):
     return rows
 
 
-def throughput(kind, program, messages):
-    """Messages per second of one function in the worker itself (thread runtime), from a backlog of 100 bytes each."""
-    import pulsar
-    w = Worker(kind, "thread.ThreadRuntimeFactory", program)
-    name = f"flow-{kind}-{random.randrange(10**9)}"
-    config = {"tenant": "public", "namespace": "default", "name": name, "inputs": [f"persistent://public/default/{name}-in"],
-              "output": f"persistent://public/default/{name}-out", "subscriptionPosition": "Earliest"}
-    path = f"{w.url}/admin/v3/functions/public/default/{name}"
-    client = pulsar.Client(service, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
-    producer = client.create_producer(config["inputs"][0], schema=pulsar.schema.StringSchema(), block_if_queue_full=True, batching_enabled=True, batching_max_publish_delay_ms=10)
-    for i in range(messages):
-        producer.send_async(f"{i:0100d}", None)
-    producer.flush()
-    client.close()
-    if kind == "go":
-        config["jar"] = "builtin://exclamation"
-        answer = requests.post(path, files={"functionConfig": (None, json.dumps(config), "application/json")}, timeout=60)
-    else:
-        config.update(runtime="JAVA", className="org.apache.pulsar.functions.api.examples.ExclamationFunction")
-        with open(os.path.join(EXAMPLES, "api-examples.jar"), "rb") as f:
-            answer = requests.post(path, files={"functionConfig": (None, json.dumps(config), "application/json"), "data": ("api-examples.jar", f, "application/octet-stream")}, timeout=60)
-    if answer.status_code != 204:
-        raise SystemExit(f"{kind}: creating {name}: {answer.status_code} {answer.text}")
-    first = [0.0]
+class Flow:
+    """One function between two topics in a worker with the thread runtime. what: java, go (compiled in), or a module's file."""
 
-    def done():
-        total = requests.get(path + "/stats", timeout=30).json().get("processedSuccessfullyTotal") or 0
-        if total and not first[0]:
-            first[0], first[1:] = time.perf_counter(), [total]
-        return total >= messages
-    w.wait(done, time.perf_counter(), pause=0.02)
-    rate = (messages - first[1]) / (time.perf_counter() - first[0])
-    requests.delete(path, timeout=60)
-    w.stop()
+    def __init__(self, what, program=None, worker=None):
+        self.kind = "java" if what == "java" else "go"
+        self.what, self.worker = what, worker or Worker(self.kind, "thread.ThreadRuntimeFactory", program)
+        self.name = f"flow-{self.kind}-{random.randrange(10**9)}"
+        self.input, self.output = (f"persistent://public/default/{self.name}-{end}" for end in ("in", "out"))
+        self.path = f"{self.worker.url}/admin/v3/functions/public/default/{self.name}"
+
+    def fill(self, payloads):
+        import pulsar
+        client = pulsar.Client(service, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+        producer = client.create_producer(self.input, schema=pulsar.schema.StringSchema(), block_if_queue_full=True, batching_enabled=True, batching_max_publish_delay_ms=10)
+        for payload in payloads:
+            producer.send_async(payload, None)
+        producer.flush()
+        client.close()
+
+    def create(self, **more):
+        config = {"tenant": "public", "namespace": "default", "name": self.name, "inputs": [self.input], "output": self.output, "subscriptionPosition": "Earliest", **more}
+        package = None
+        if self.what == "java":
+            config.update(runtime="JAVA", className="org.apache.pulsar.functions.api.examples.ExclamationFunction")
+            package = os.path.join(EXAMPLES, "api-examples.jar")
+        elif self.what == "go":
+            config["jar"] = "builtin://exclamation"
+        else:
+            config["runtime"], package = "GO", self.what
+        files = {"functionConfig": (None, json.dumps(config), "application/json")}
+        if package:
+            files["data"] = (os.path.basename(package), open(package, "rb").read(), "application/octet-stream")
+        answer = requests.post(self.path, files=files, timeout=60)
+        if answer.status_code != 204:
+            raise SystemExit(f"{self.what}: creating {self.name}: {answer.status_code} {answer.text}")
+
+    def done(self):
+        return requests.get(self.path + "/stats", timeout=30).json().get("processedSuccessfullyTotal") or 0
+
+    def rate(self, messages):
+        """Creates the function over its backlog and gives the messages per second, from the first answer that has some to the last."""
+        self.create()
+        first = []
+
+        def done():
+            total = self.done()
+            if total and not first:
+                first[:] = [time.perf_counter(), total]
+            return total >= messages
+        self.worker.wait(done, time.perf_counter(), pause=0.02)
+        return (messages - first[1]) / (time.perf_counter() - first[0])
+
+    def delete(self):
+        requests.delete(self.path, timeout=60)
+
+
+def throughput(what, program, messages):
+    """Messages per second from a backlog of 100 bytes each."""
+    flow = Flow(what, program)
+    flow.fill(f"{i:0100d}" for i in range(messages))
+    rate = flow.rate(messages)
+    flow.delete()
+    flow.worker.stop()
     return rate
+
+
+def beside(program, hostile, messages):
+    """Messages per second of a compiled-in function, in turns alone and beside modules that loop, allocate and trap with every message."""
+    worker = Worker("go", "thread.ThreadRuntimeFactory", program)
+    rates = {False: [], True: []}
+    for bad in (False, True, False, True, False):
+        others = [Flow(hostile, worker=worker) for _ in range(3 if bad else 0)]
+        for flow, payload in zip(others, ("loop", "alloc", "trap")):
+            flow.fill([payload] * 10000)
+            flow.create(customRuntimeOptions=json.dumps({"wasm": {"timeout": "1s"}}))
+        good = Flow("go", worker=worker)
+        good.fill(f"{i:0100d}" for i in range(messages))
+        rates[bad].append(good.rate(messages))
+        for flow in [good, *others]:
+            flow.delete()
+    worker.stop()
+    return rates
+
+
+def latency(what, program, rate, seconds):
+    """Milliseconds from a message's sending to the arrival of its result, at so many messages a second; sorted."""
+    import pulsar
+    flow = Flow(what, program)
+    flow.create()
+    flow.worker.wait(lambda: requests.get(flow.path + "/status", timeout=30).json().get("numRunning") == 1, time.perf_counter(), pause=0.1)
+    client = pulsar.Client(service, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    times = []
+    begin = time.perf_counter() + 5  # until then it warms up
+
+    def arrived(consumer, message):
+        consumer.acknowledge(message)
+        sent, now = float(message.data()[:20]), time.perf_counter()
+        if sent >= begin:
+            times.append((now - sent) * 1000)
+    client.subscribe(flow.output, "latency", message_listener=arrived, initial_position=pulsar.InitialPosition.Earliest)
+    producer = client.create_producer(flow.input, schema=pulsar.schema.StringSchema(), batching_enabled=False)
+    start, total = time.perf_counter(), rate * (seconds + 5)
+    for i in range(total):
+        time.sleep(max(0, start + i / rate - time.perf_counter()))
+        producer.send_async(f"{time.perf_counter():020.6f}".ljust(100, "x"), None)
+    producer.flush()
+    flow.worker.wait(lambda: flow.done() >= total, time.perf_counter(), pause=0.1)
+    time.sleep(0.5)
+    client.close()
+    flow.delete()
+    flow.worker.stop()
+    return sorted(times)
 
 
 own = os.environ.get("BENCH_OWN_WORKER")  # a worker with the function "exclamation" compiled in
 if own:
     amount = int(os.environ.get("BENCH_MESSAGES", "400000"))
-    flow = {"go": [], "java": []}
-    for kind, rates in flow.items():
-        for _ in range(min(runs, 3)):
-            rates.append(throughput(kind, own, amount))
-            print(f"  {kind}: {rates[-1]:.0f} messages/s", file=sys.stderr, flush=True)
-    for kind, rates in flow.items():
-        print(f"{kind}: {statistics.median(rates):.0f} messages/s ({min(rates):.0f}-{max(rates):.0f}), backlog of {amount} x 100 bytes, thread runtime")
-    if os.environ.get("BENCH_ONLY") == "throughput":
+    rivals = {"compiled in": "go", "WebAssembly, C": os.environ["BENCH_C_GUEST"], "WebAssembly, Go": os.environ["BENCH_GO_GUEST"], "Java worker": "java"}
+    rates = {name: [] for name in rivals}
+    throughput("go", own, amount)  # not counted: the broker's own code is compiled while it runs for the first time
+    for _ in range(min(runs, 3)):  # in turns, so that a busy minute meets all of them
+        for name, what in rivals.items():
+            rates[name].append(throughput(what, own, amount))
+            print(f"  {name}: {rates[name][-1]:.0f} messages/s", file=sys.stderr, flush=True)
+    for name, r in rates.items():
+        print(f"{name}: {statistics.median(r):.0f} messages/s ({min(r):.0f}–{max(r):.0f}), {statistics.median(r) / statistics.median(rates['Java worker']):.2f} times Java; backlog of {amount} x 100 bytes, thread runtime")
+    for name, what in rivals.items():
+        times = latency(what, own, 1000, int(os.environ.get("BENCH_SECONDS", "20")))
+        show = ", ".join(f"p{q}: {times[min(len(times) - 1, int(len(times) * q / 100))]:.1f} ms" for q in (50, 99, 99.9))
+        print(f"{name}: {show} from sending to the arrival of the result; {len(times)} messages at 1,000 a second", flush=True)
+    rates = beside(own, os.environ["BENCH_HOSTILE"], amount)
+    alone, crowded = (statistics.median(rates[bad]) for bad in (False, True))
+    print(f"compiled in, alone: {alone:.0f} messages/s; beside modules that loop, allocate and trap with every message: {crowded:.0f}, {crowded / alone * 100 - 100:+.0f} %; all runs: {rates}", flush=True)
+    if os.environ.get("BENCH_ONLY") == "flow":
         sys.exit()
 
 ours, java = measure("go"), measure("java")
