@@ -257,13 +257,30 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.openLog(ctx); err != nil {
 		return err
 	}
-	if topic := e.plan.Output.Topic; topic != "" && !e.plan.Policy.Ordered() { // there: one per partition of the input
-		producer, err := e.context.producers.acquire(ctx, producerKey{topic: topic})
-		if err != nil {
-			return fmt.Errorf("opening the output topic %s: %w", topic, err)
-		}
-		e.context.producers.release(producer)
+	output := make(chan error, 1) // output and inputs take the broker a while if their topics are new
+	go func() { output <- e.openOutput(ctx) }()
+	inputs := e.openInputs(ctx)
+	if err := <-output; err != nil {
+		return err
 	}
+	return inputs
+}
+
+// openOutput finds out that the output can be opened.
+func (e *Engine) openOutput(ctx context.Context) error {
+	topic := e.plan.Output.Topic
+	if topic == "" || e.plan.Policy.Ordered() { // there: one producer per partition of the input
+		return nil
+	}
+	producer, err := e.context.producers.acquire(ctx, producerKey{topic: topic})
+	if err != nil {
+		return fmt.Errorf("opening the output topic %s: %w", topic, err)
+	}
+	e.context.producers.release(producer)
+	return nil
+}
+
+func (e *Engine) openInputs(ctx context.Context) error {
 	if err := e.openConnector(ctx); err != nil {
 		return err
 	}

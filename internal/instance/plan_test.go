@@ -111,7 +111,7 @@ func TestPlanOutput(t *testing.T) {
 	require.Equal(t, "t/n/f", plan.Output.Properties["id"])
 	plan.Output.Properties = nil
 	require.Equal(t, Output{
-		Topic: "out", SchemaType: "string", KeyBased: true, MaxPending: 9, Compression: pb.CompressionType_ZSTD, BatchDelay: 10 * time.Millisecond,
+		Topic: "out", SchemaType: "string", KeyBased: true, MaxPending: 9, Compression: pb.CompressionType_ZSTD, BatchDelay: 5 * time.Millisecond,
 	}, plan.Output)
 	require.Empty(t, plan.Log.Topic)
 }

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	producerIdle   = 5 * time.Minute  // a producer that was not used for so long is closed: it holds a megabyte
-	producerUnused = 10 * time.Second // the output's, which is opened at the start to find out that it can be
+	producerIdle   = 5 * time.Minute // a producer that was not used for so long is closed: it holds a megabyte
+	producerUnused = time.Second     // the output's, which is opened at the start to find out that it can be
 	maxProducers   = 10000
 )
 

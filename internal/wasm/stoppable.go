@@ -26,7 +26,7 @@ const turns = 1000
 // almost every function to a loop: its guests took four times as long. And it never looks at recursion.
 //
 // A start section becomes an export, as it would run before anybody can reach the global. Nothing else changes: indexes of functions and
-// globals stay, and wazero checks the result as it would have checked the module.
+// globals stay, and what is in memory at first (mergeData), and wazero checks the result as it would have checked the module.
 func stoppable(code []byte) ([]byte, error) {
 	sections, err := sectionsOf(code)
 	if err != nil {
@@ -39,6 +39,8 @@ func stoppable(code []byte) ([]byte, error) {
 			if r.globals, err = (&cursor{b: s.body}).uint32(); err != nil {
 				return nil, fmt.Errorf("globals: %w", err)
 			}
+		case sectionDataCount:
+			r.numbered = true
 		case sectionStart:
 			first, err := (&cursor{b: s.body}).uint32()
 			if err != nil {
@@ -121,6 +123,8 @@ type rewriter struct {
 	globals uint32  // how many the module has: the index of the first that is added
 	first   *uint32 // the function of the start section
 	added   bool    // the globals are written
+
+	numbered bool // instructions name pieces of data by their numbers
 }
 
 // The globals that are added, behind those of the module.
@@ -196,6 +200,10 @@ func (r *rewriter) section(s moduleSection) error {
 		}
 	case sectionCode:
 		return r.codeSection(s.body)
+	case sectionData:
+		if !r.numbered {
+			s.body = mergeData(s.body)
+		}
 	}
 	r.write(s.id, s.body)
 	return nil
