@@ -81,6 +81,7 @@ type pulsarQueue struct {
 	held     *held         // what the consumer has given
 	idle     time.Duration // idleCheck
 	glance   time.Duration // firstCheck
+	anew     time.Time     // of the last subscription that replaced another one
 	lost     atomic.Bool   // the broker has made another consumer the active one in between
 	// activated: the broker has made this consumer the active one, and it has not been looked at since.
 	activated atomic.Bool
@@ -232,12 +233,13 @@ func (q *pulsarQueue) Receive(ctx context.Context) (Item, error) {
 			case well:
 				missed, stalled = 0, 0
 			case missing:
-				missed++
+				missed, stalled = missed+1, 0
 			case stall:
-				stalled++
+				missed, stalled = 0, stalled+1
 			}
 		}
 		if missed >= missesUntilAnew || stalled >= missesUntilAnew {
+			q.anew = time.Now()
 			q.Log.Warn("subscribing to the topic of clean-ups anew", zap.Bool("stalled", stalled > 0), zap.Error(err))
 			q.consumer.Close()
 			q.consumer = nil
@@ -267,7 +269,11 @@ func (q *pulsarQueue) look(ctx context.Context) view {
 	if err != nil || !slices.ContainsFunc(stats.Subscriptions[subscription].Consumers, func(c broker.ConsumerStats) bool { return c.Name == q.name }) {
 		return missing
 	}
-	if s := stats.Subscriptions[subscription]; s.ActiveConsumerName == q.name && s.MsgBacklog > q.held.count() {
+	s := stats.Subscriptions[subscription]
+	switch {
+	case s.ActiveConsumerName != q.name:
+		q.held.clear() // they are given to another worker
+	case s.MsgBacklog > q.held.count() && time.Since(q.anew) > q.idle: // a backlog that is counted wrongly does no harm then
 		return stall
 	}
 	return well
@@ -368,6 +374,12 @@ func (h *held) remove(id pulsar.MessageID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.entries, entryID{id.LedgerID(), id.EntryID()})
+}
+
+func (h *held) clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.entries)
 }
 
 func (h *held) count() int64 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/functions-worker/functions-worker/internal/pb"
 )
@@ -42,6 +43,9 @@ const (
 	defaultConcurrency  = 1000 // maxPendingAsyncRequests of a worker that does not say
 )
 
+// maxInFlight are the bytes of results that may be on their way, so that an output that stands still fills no memory.
+const maxInFlight = 64 << 20
+
 // Engine runs one instance. Make it with New, call Run once.
 type Engine struct {
 	opts    Options
@@ -67,6 +71,7 @@ type Engine struct {
 	hurryOnce  sync.Once
 	calls      callClock
 	sendings   sync.Pool
+	room       *semaphore.Weighted // bytes of results on their way
 }
 
 // ErrIdle ends Run when no message came for Config.MaxIdle.
@@ -116,7 +121,7 @@ func New(opts Options) (*Engine, error) {
 		c.state = newNoState(opts.Config.Details)
 	}
 	return &Engine{opts: opts, plan: plan, windows: windows, ends: ends, stats: stats, context: c, log: opts.Log,
-		started: make(chan struct{}), finished: make(chan struct{}), hurry: make(chan struct{}), partitions: newPartitions()}, nil
+		started: make(chan struct{}), finished: make(chan struct{}), hurry: make(chan struct{}), partitions: newPartitions(), room: semaphore.NewWeighted(maxInFlight)}, nil
 }
 
 // Stats are the counters of the instance.
@@ -257,6 +262,15 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.openLog(ctx); err != nil {
 		return err
 	}
+	if e.ends.connector != nil { // a source has no inputs, a sink no output
+		if err := e.openOutput(ctx); err != nil {
+			return err
+		}
+		if err := e.openConnector(ctx); err != nil {
+			return err
+		}
+		return e.openInputs(ctx)
+	}
 	output := make(chan error, 1) // output and inputs take the broker a while if their topics are new
 	go func() { output <- e.openOutput(ctx) }()
 	inputs := e.openInputs(ctx)
@@ -281,9 +295,6 @@ func (e *Engine) openOutput(ctx context.Context) error {
 }
 
 func (e *Engine) openInputs(ctx context.Context) error {
-	if err := e.openConnector(ctx); err != nil {
-		return err
-	}
 	for _, in := range e.plan.Inputs {
 		if e.plan.Policy.Ordered() {
 			in.OnActive = e.activeChanged

@@ -103,11 +103,15 @@ type sending struct {
 	e          *Engine
 	d          delivery
 	topic      string
+	size       int64 // of maxInFlight
 	producer   *cachedProducer
 	message    pulsar.ProducerMessage
 	properties map[string]string
 	confirmed  Confirmed // onConfirmed
 }
+
+// maxPooledProperties are those of a message that is used again.
+const maxPooledProperties = 64
 
 func (e *Engine) sending() *sending {
 	s, ok := e.sendings.Get().(*sending)
@@ -136,6 +140,12 @@ func (e *Engine) send(ctx context.Context, d delivery, result *Result) {
 		s.message.SequenceID, key.partition = &seq, d.message.Topic()
 	}
 	e.inFlight.Add(1)
+	size := min(int64(len(result.Payload)), maxInFlight)
+	if err := e.room.Acquire(ctx, size); err != nil {
+		s.end(err)
+		return
+	}
+	s.size = size
 	producer, err := e.context.producers.acquire(ctx, key)
 	if err != nil {
 		s.end(err)
@@ -166,7 +176,11 @@ func (s *sending) end(err error) {
 		e.log.Error("the result is lost unless the input is redelivered", zap.Error(err))
 		e.answer(s.d, e.plan.Policy.OnSendError())
 	}
-	s.d, s.producer, s.message = delivery{}, nil, pulsar.ProducerMessage{}
+	e.room.Release(s.size)
+	if err != nil || len(s.properties) > maxPooledProperties {
+		return // the client may look at a message that it refuses once more; a large map stays large
+	}
+	s.d, s.size, s.producer, s.message = delivery{}, 0, nil, pulsar.ProducerMessage{}
 	e.sendings.Put(s)
 }
 

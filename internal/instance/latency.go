@@ -37,7 +37,7 @@ type latencyAgeBuckets struct {
 func (l *latencies) observe(ms float64, at time.Time) {
 	l.sum += ms
 	l.count++
-	number := at.UnixNano() / int64(latencyAge)
+	number := max(0, at.UnixNano()/int64(latencyAge))
 	age := &l.ages[number%latencyAges]
 	if age.buckets == nil {
 		age.buckets = make([]uint32, latencyBuckets)
@@ -68,7 +68,7 @@ func (l *latencies) quantiles(now time.Time) map[float64]float64 {
 	var merged [latencyBuckets]uint64
 	var total uint64
 	for _, age := range l.ages {
-		if age.buckets == nil || age.number <= number-latencyAges {
+		if age.buckets == nil || age.number <= number-latencyAges || age.number > number { // the clock may have been put back
 			continue
 		}
 		for i, n := range age.buckets {

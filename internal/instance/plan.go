@@ -45,7 +45,7 @@ type Output struct {
 	Topic       string
 	Compression pb.CompressionType
 	KeyBased    bool
-	MaxPending  int // messages; 0: the client's default
+	MaxPending  int // messages; 0: maxPending
 	SchemaType  string
 	Properties  map[string]string
 	BatchDelay  time.Duration
@@ -106,7 +106,7 @@ func NewPlan(cfg *Config, hostname string) (*Plan, error) {
 	if p.Output, err = p.output(d, properties); err != nil {
 		return nil, err
 	}
-	p.Log = Output{
+	p.Log = Output{MaxPending: 1000,
 		Topic: d.GetLogTopic(), Compression: pb.CompressionType_LZ4, BatchDelay: logBatchDelay, DropWhenFull: true,
 		Properties: map[string]string{"function": fqfn},
 	}

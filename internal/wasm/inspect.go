@@ -27,7 +27,9 @@ const (
 	maxExports = 100_000
 	maxName    = 1_000
 	maxParams  = 1_000
-	maxIssues  = 8
+
+	maxFunctions = 1_000_000
+	maxIssues    = 8
 )
 
 var (
@@ -343,7 +345,7 @@ func (i *inspector) importEntry() error {
 }
 
 func (i *inspector) functionSection() error {
-	n, err := i.count("functions", 1_000_000)
+	n, err := i.count("functions", maxFunctions)
 	for ; n > 0 && err == nil; n-- {
 		var t uint32
 		if t, err = i.uint32(); err == nil {

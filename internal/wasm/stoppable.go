@@ -39,6 +39,9 @@ func stoppable(code []byte) ([]byte, error) {
 			if r.globals, err = (&cursor{b: s.body}).uint32(); err != nil {
 				return nil, fmt.Errorf("globals: %w", err)
 			}
+			if r.globals > maxPieces {
+				return nil, fmt.Errorf("it has %d globals; at most %d are allowed", r.globals, maxPieces)
+			}
 		case sectionDataCount:
 			r.numbered = true
 		case sectionStart:
@@ -59,11 +62,13 @@ func stoppable(code []byte) ([]byte, error) {
 
 // More sections of a module.
 const (
-	sectionTable  = 4
-	sectionGlobal = 6
-	sectionStart  = 8
-	sectionCode   = 10
-	headSize      = 8
+	sectionCustom   = 0
+	sectionTable    = 4
+	sectionElements = 9
+	sectionGlobal   = 6
+	sectionStart    = 8
+	sectionCode     = 10
+	headSize        = 8
 )
 
 // Instructions and what follows them.
@@ -201,9 +206,17 @@ func (r *rewriter) section(s moduleSection) error {
 	case sectionCode:
 		return r.codeSection(s.body)
 	case sectionData:
-		if !r.numbered {
-			s.body = mergeData(s.body)
+		body, err := mergeData(s.body, r.numbered)
+		if err != nil {
+			return err
 		}
+		s.body = body
+	case sectionElements:
+		if err := elements(s.body); err != nil {
+			return err
+		}
+	case sectionCustom:
+		return nil // names, which nobody reads; wazero would make room for as many as they say
 	}
 	r.write(s.id, s.body)
 	return nil
@@ -270,6 +283,9 @@ func (r *rewriter) codeSection(body []byte) error {
 	if err != nil {
 		return err
 	}
+	if n > maxFunctions {
+		return fmt.Errorf("it has %d functions; at most %d are allowed", n, maxFunctions)
+	}
 	code := bytes.NewBuffer(make([]byte, 0, len(body)+len(body)/8))
 	code.Write(binary.AppendUvarint(nil, uint64(n)))
 	var one []byte // of one function, used again
@@ -300,6 +316,7 @@ func (r *rewriter) codeSection(body []byte) error {
 const (
 	maxLocals  = 50_000    // of a function
 	maxEntries = 1_000_000 // of all tables
+	maxTables  = 1_000
 )
 
 // locals reads over the declarations of a function.
@@ -325,6 +342,9 @@ func (c *cursor) locals() error {
 func tables(body []byte) error {
 	c := cursor{b: body}
 	n, err := c.uint32()
+	if n > maxTables {
+		return fmt.Errorf("it has %d tables; at most %d are allowed", n, maxTables)
+	}
 	for total := uint64(0); n > 0 && err == nil; n-- {
 		var flags byte
 		var least uint32

@@ -13,6 +13,7 @@ import (
 
 // TestPulsarAdmin runs every functions and functions-worker command of the distribution's pulsar-admin.
 func TestPulsarAdmin(t *testing.T) {
+	t.Parallel()
 	e := requireEnv(t)
 	w := startWorker(t, e, workerOptions{})
 	name, in, out := unique("admin"), topic("admin-in"), topic("admin-out")

@@ -152,12 +152,14 @@ func runExamples(t *testing.T, w *worker, examples []example) {
 }
 
 func TestJavaExamples(t *testing.T) {
+	t.Parallel()
 	e := requireEnv(t)
 	w := startWorker(t, e, workerOptions{})
 	t.Run("all", func(t *testing.T) { runExamples(t, w, javaExamples(e)) })
 }
 
 func TestPythonExamples(t *testing.T) {
+	t.Parallel()
 	e := requireEnv(t)
 	w := startWorker(t, e, workerOptions{})
 	t.Run("all", func(t *testing.T) { runExamples(t, w, pythonExamples(e)) })

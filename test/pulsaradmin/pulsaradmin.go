@@ -34,7 +34,7 @@ func (t Tool) environment(dir string) []string {
 		return []string{flags}
 	}
 	return []string{
-		flags + " -XX:SharedArchiveFile=" + archive,
+		flags + " -Xlog:disable -XX:SharedArchiveFile=" + archive,
 		"PULSAR_LOG_CONF=" + filepath.Join(dir, "empty", "log4j2.yaml"),
 		"PULSAR_EXTRA_OPTS=-Dlog4j.configurationFile=" + filepath.Join(t.Home, "conf", "log4j2.yaml"),
 	}
