@@ -372,3 +372,23 @@ func TestASourceWithoutATopic(t *testing.T) {
 		require.Contains(t, e.Stats().Status(true).LatestSourceExceptions[0].ExceptionString, "panic: ouch")
 	})
 }
+
+// slowSource is a source that does not get ready.
+type slowSource struct{ Source }
+
+func (slowSource) Open(ctx context.Context, _ []byte) error { <-ctx.Done(); return ctx.Err() }
+func (slowSource) Handle(context.Context, []byte) (*Result, error) {
+	return nil, errors.New("a source has no messages")
+}
+func (slowSource) Close(context.Context) error { return nil }
+
+// TestAnOutputThatIsRefused is told at once, also while a source would take its time to get ready.
+func TestAnOutputThatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newFakeClient()
+		client.fail["out"] = errors.New("refused")
+		e, err := New(Options{Config: testConfig(func(d *pb.FunctionDetails) { d.ComponentType, d.Source = pb.FunctionDetails_SOURCE, &pb.SourceSpec{} }), Client: client, Program: slowSource{}})
+		require.NoError(t, err)
+		require.EqualError(t, e.Run(t.Context()), "opening the output topic out: refused")
+	})
+}

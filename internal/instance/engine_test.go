@@ -188,6 +188,38 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	})
 }
 
+// TestAnOutputThatStandsStill: results that are not confirmed fill no memory, the messages wait.
+func TestAnOutputThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newFakeClient()
+		client.hold = true
+		e, err := New(Options{Config: testConfig(), Client: client, Program: Handler(func(context.Context, []byte) (*Result, error) {
+			return &Result{Message: Message{Payload: make([]byte, maxInFlight/2+1)}}, nil
+		})})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		<-e.Started()
+		for _, text := range []string{"a", "b", "c"} {
+			client.consumer("in").put(text)
+		}
+		synctest.Wait()
+		require.Len(t, client.sent("out"), 1)
+		client.mu.Lock()
+		client.hold = false
+		out := client.producers["out"]
+		client.mu.Unlock()
+		require.NoError(t, out.Flush(ctx))
+		synctest.Wait()
+		require.Len(t, client.sent("out"), 3)
+		stop()
+		require.NoError(t, <-ended)
+		acked, _ := client.consumer("in").answers()
+		require.ElementsMatch(t, []string{"a", "b", "c"}, acked)
+	})
+}
+
 func TestStopEndsTheHandlersContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newFakeClient()
@@ -347,7 +379,7 @@ func TestLogTopic(t *testing.T) {
 		require.Equal(t, map[string]string{"loglevel": "WARN", "instance": "1", "fqn": "t/n/f"}, sent[0].Properties)
 		require.Contains(t, string(sent[1].Payload), "the function failed")
 		require.Equal(t, "ERROR", sent[1].Properties["loglevel"])
-		require.Equal(t, Output{Topic: "log", BatchDelay: 100 * time.Millisecond, DropWhenFull: true, Properties: map[string]string{"function": "t/n/f"}}, client.producers["log"].out)
+		require.Equal(t, Output{Topic: "log", MaxPending: 1000, BatchDelay: 100 * time.Millisecond, DropWhenFull: true, Properties: map[string]string{"function": "t/n/f"}}, client.producers["log"].out)
 	})
 }
 

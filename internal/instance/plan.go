@@ -80,6 +80,7 @@ type Plan struct {
 const (
 	outputBatchDelay = 5 * time.Millisecond // half of the Java instance's
 	logBatchDelay    = 100 * time.Millisecond
+	maxPendingLines  = 1000
 )
 
 // NewPlan derives the plan and refuses what this engine cannot do; the error says which setting.
@@ -106,8 +107,8 @@ func NewPlan(cfg *Config, hostname string) (*Plan, error) {
 	if p.Output, err = p.output(d, properties); err != nil {
 		return nil, err
 	}
-	p.Log = Output{MaxPending: 1000,
-		Topic: d.GetLogTopic(), Compression: pb.CompressionType_LZ4, BatchDelay: logBatchDelay, DropWhenFull: true,
+	p.Log = Output{
+		Topic: d.GetLogTopic(), MaxPending: maxPendingLines, Compression: pb.CompressionType_LZ4, BatchDelay: logBatchDelay, DropWhenFull: true,
 		Properties: map[string]string{"function": fqfn},
 	}
 	return p, nil
