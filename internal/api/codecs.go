@@ -87,6 +87,9 @@ func (k *codec[C]) Equal(a, b Config) bool { return k.same(a.(config[C]).value, 
 func (k *codec[C]) Details(c Config, files PackageFiles) (*pb.FunctionDetails, error) {
 	value := c.(config[C]).value
 	var main, transform component.Classes // nil interfaces when there is no package
+	if !k.needs(value) && files.isModule() {
+		main = component.Module{}
+	}
 	if files.Main != "" && k.needs(value) {
 		opened, err := archive.OpenAs(files.Main, "the package")
 		if err != nil {
@@ -104,6 +107,15 @@ func (k *codec[C]) Details(c Config, files PackageFiles) (*pb.FunctionDetails, e
 		transform = opened
 	}
 	return k.details(value, main, transform)
+}
+
+// isModule says whether the package is a WebAssembly module; of one that is stored already the name tells it.
+func (f PackageFiles) isModule() bool {
+	if f.Main == "" {
+		return instance.NamedAsWASM(f.Name)
+	}
+	isModule, err := instance.IsWASM(f.Main)
+	return err == nil && isModule
 }
 
 // orModule names the mistake of whoever sends a WebAssembly module where an archive belongs.

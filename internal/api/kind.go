@@ -58,6 +58,7 @@ type Config interface {
 type PackageFiles struct {
 	Main      string
 	Transform string
+	Name      string // the name that is recorded for Main
 }
 
 // isConnector: the rules for connectors apply, not those for functions.

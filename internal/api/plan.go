@@ -95,7 +95,7 @@ func (s *Server) planPackages(sub *submission) (*packagePlan, error) {
 		plan.close()
 		return nil, err
 	}
-	plan.files = PackageFiles{Main: plan.main.local, Transform: plan.transform.local}
+	plan.files = PackageFiles{Main: plan.main.local, Transform: plan.transform.local, Name: plan.main.recordedName()}
 	return plan, nil
 }
 

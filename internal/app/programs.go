@@ -43,8 +43,8 @@ func NewPrograms(host *wasm.Host, functions []instance.Builtin) (programs *insta
 // podHost says why pods cannot run modules; nil if they can.
 type podHost interface{ HostsPrograms() error }
 
-// checkPackage refuses a WebAssembly module that could not run, when it is submitted. With pods (nil: functions do not run in any) the name of a module is made to
-// end as modules' names do: whoever makes its pod sees nothing else of the package.
+// checkPackage refuses a WebAssembly module that could not run, when it is submitted. The name of a module is made to end as modules' names
+// do: whoever makes its pod, or checks an update without its package, sees nothing else of it. pods is nil when functions do not run in any.
 func checkPackage(limits wasm.Limits, pods podHost) func(d *pb.FunctionDetails, file, name string) (string, error) {
 	return func(d *pb.FunctionDetails, file, name string) (string, error) {
 		if d.GetRuntime() != pb.FunctionDetails_GO {
@@ -61,14 +61,14 @@ func checkPackage(limits wasm.Limits, pods podHost) func(d *pb.FunctionDetails, 
 		if err != nil {
 			return name, err
 		}
-		if pods != nil && isModule != instance.NamedAsWASM(name) {
-			if !isModule {
+		if !isModule {
+			if pods != nil && instance.NamedAsWASM(name) {
 				return name, fmt.Errorf("the package is called %s, but it is no WebAssembly module; pods tell modules from programs by the name", name)
 			}
-			name += instance.WASMSuffix
-		}
-		if !isModule {
 			return name, nil
+		}
+		if !instance.NamedAsWASM(name) {
+			name += instance.WASMSuffix
 		}
 		if pods != nil {
 			if err := pods.HostsPrograms(); err != nil {

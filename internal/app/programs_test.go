@@ -33,7 +33,7 @@ func TestCheckPackage(t *testing.T) {
 		file, fileName   string
 		wantName, wantIn string // wantIn: of the error
 	}{
-		"a module":                                   {d: inGo, file: module, fileName: "m", wantName: "m"},
+		"a module":                                   {d: inGo, file: module, fileName: "m", wantName: "m.wasm"},
 		"a module for a pod":                         {pods: host{}, d: inGo, file: module, fileName: "m.WASM", wantName: "m.WASM"},
 		"a module of another name":                   {pods: host{}, d: inGo, file: module, fileName: "download?id=1", wantName: "download?id=1.wasm"},
 		"a binary for a pod":                         {pods: host{}, d: inGo, file: binary, fileName: "b", wantName: "b"},

@@ -155,6 +155,14 @@ func (c *FunctionConfig) checkUserConfig() error {
 	return checkReserved("userConfig", Object(c.UserConfig), "windowConfig", windowConfigKey)
 }
 
+// checkModule: a module is called by the engine of the worker, which can do more than the SDKs of native programs.
+func (c *FunctionConfig) checkModule() error {
+	if c.WindowConfig != nil {
+		return javaError("Windowing is not supported in Go function yet")
+	}
+	return nil
+}
+
 // checkNotJava are the checks of Python and Go functions (3.5).
 func (c *FunctionConfig) checkNotJava() error {
 	retries := c.MaxMessageRetries != nil && *c.MaxMessageRetries >= 0

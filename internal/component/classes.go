@@ -29,6 +29,9 @@ type Classes interface {
 	TypeArguments(className, iface string) ([]string, error)
 }
 
+// Module stands for the classes of a WebAssembly module, which has none.
+type Module struct{ Classes }
+
 // WindowClasses is implemented by Classes that can also look into the Collection of a
 // java.util.function.Function<Collection<I>, O> that runs in windows.
 type WindowClasses interface {

@@ -113,7 +113,11 @@ func (o Options) FunctionDetails(cfg *FunctionConfig, classes Classes) (*pb.Func
 		if err := c.checkCommon(); err != nil {
 			return nil, err
 		}
-		if err := c.checkNotJava(); err != nil {
+		check := c.checkNotJava
+		if _, module := classes.(Module); module && c.Runtime == Go {
+			check = c.checkModule
+		}
+		if err := check(); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/functions-worker/functions-worker/internal/pb"
 )
 
 // with adds members to a JSON object; a nil value removes one.
@@ -125,6 +127,33 @@ func TestFunctionsAreRefusedInTheJavaWorkersWords(t *testing.T) {
 			require.NoError(t, err)
 			_, err = defaultOptions.FunctionDetails(cfg, exampleClasses())
 			require.EqualError(t, err, c.wantErr)
+		})
+	}
+}
+
+// TestModulesCanDoMore than native programs in Go, for which the texts above are.
+func TestModulesCanDoMore(t *testing.T) {
+	type m = map[string]any
+	for name, c := range map[string]struct {
+		change  m
+		wantErr string
+	}{
+		"retries":          {change: m{"maxMessageRetries": 1, "deadLetterTopic": "d"}},
+		"effectively once": {change: m{"processingGuarantees": "EFFECTIVELY_ONCE"}},
+		"key ordering":     {change: m{"retainKeyOrdering": true}},
+		"windows":          {change: m{"windowConfig": m{"windowLengthCount": 1}}, wantErr: "Windowing is not supported in Go function yet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.change["go"] = "f.wasm"
+			cfg, err := ParseFunctionConfig(with(t, baseFunction, c.change))
+			require.NoError(t, err)
+			d, err := defaultOptions.FunctionDetails(cfg, Module{})
+			if c.wantErr != "" {
+				require.EqualError(t, err, c.wantErr)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, pb.FunctionDetails_GO, d.GetRuntime())
 		})
 	}
 }

@@ -99,9 +99,9 @@ func TestAnUpdateThatDoesNotStart(t *testing.T) {
 	require.Equal(t, []string{"c2"}, results.texts(1, 30*time.Second))
 }
 
-// TestOneSourceAsAModule: the example in Go that is a native function elsewhere gives the same outcome as a module, and so
-// does the one in C.
-func TestOneSourceAsAModule(t *testing.T) {
+// TestOneSourceInThreeBuilds: the example in Go gives the same outcome as a module, compiled into a worker and as a native program; and
+// so does the one in C.
+func TestOneSourceInThreeBuilds(t *testing.T) {
 	t.Parallel()
 	e := requireEnv(t)
 	file := filepath.Join(t.TempDir(), "exclamation.wasm")
@@ -117,6 +117,20 @@ func TestOneSourceAsAModule(t *testing.T) {
 		send(t, e, in, "hello", "world")
 		require.Equal(t, []string{"hello?!", "world?!"}, results.texts(2, 60*time.Second), language)
 		w.admin("functions", "delete", "--name", name)
+	}
+	own := startOwnWorker(t, thread())
+	for build, create := range map[string]func(name string){
+		"native": func(name string) {
+			own.admin("functions", "create", "--go", buildGoExample(t), "--name", name, "--inputs", named(name+"-in"), "--output", named(name+"-out"), "--user-config", `{"suffix":"?!"}`)
+		},
+		"compiled": func(name string) { own.submitBuiltin("exclaim", name, `,"userConfig":{"suffix":"?!"}`) },
+	} {
+		name := unique("exclamation-" + build)
+		create(name)
+		own.awaitRunning(name, 1, 60*time.Second)
+		results := subscribe(t, e, named(name+"-out"))
+		send(t, e, named(name+"-in"), "hello", "world")
+		require.Equal(t, []string{"hello?!", "world?!"}, results.texts(2, 60*time.Second), build)
 	}
 }
 
@@ -152,6 +166,36 @@ func TestAModuleThatTraps(t *testing.T) {
 	status := w.status(bad)
 	require.EqualValues(t, 1, status.NumRunning)
 	require.Contains(t, w.admin("functions", "status", "--name", bad), "ran longer than 200ms and was stopped")
+}
+
+// TestRetriesOfAModule: a message that a module refuses comes again as often as the function says, and is a dead letter then; the stored
+// package is known for a module when the function is updated without it.
+func TestRetriesOfAModule(t *testing.T) {
+	t.Parallel()
+	e := requireEnv(t)
+	w := startThreadWorker(t, e)
+	hostile, err := filepath.Abs("../../internal/wasm/testdata/hostile.wasm")
+	require.NoError(t, err)
+	name, dead := unique("retries"), topic("bytes-dead")
+	in, out := w.createModule(hostile, name, "--max-message-retries", "1", "--dead-letter-topic", dead, "--timeout-ms", "1000")
+	results, letters := subscribe(t, e, out), subscribe(t, e, dead)
+	send(t, e, in, "fail", "yes")
+	require.Equal(t, []string{"yes"}, results.texts(1, 30*time.Second))
+	require.Equal(t, []string{"fail"}, letters.texts(1, 30*time.Second))
+	require.EqualValues(t, 2, w.status(name).Instances[0].Status.NumUserExceptions, "the first time and a second one")
+	require.Contains(t, w.admin("functions", "update", "--name", name, "--max-message-retries", "2"), "Updated successfully")
+	require.Contains(t, w.admin("functions", "update", "--name", name, "--go", exampleModule(t, "exclamation-c/exclamation.wasm")), "Updated successfully")
+	send(t, e, in, "new")
+	require.Equal(t, []string{"new!"}, results.texts(1, 30*time.Second), "of another module, with the same subscription")
+	refused := w.adminFails("functions", "create", "--name", unique("native"), "--go", goProgram(t), "--inputs", in, "--max-message-retries", "1")
+	require.Contains(t, refused, "Message retries not yet supported in Go function")
+}
+
+// goProgram is a file that begins as a native program does.
+func goProgram(t *testing.T) string {
+	file := filepath.Join(t.TempDir(), "program")
+	require.NoError(t, os.WriteFile(file, []byte("\x7fELF and more"), 0o600))
+	return file
 }
 
 // TestTransform: a function without code, and an expression that is refused at submission.

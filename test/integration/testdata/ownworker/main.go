@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/functions-worker/functions-worker/examples/go/exclamation/exclaim"
 	"github.com/functions-worker/functions-worker/pkg/function"
 	"github.com/functions-worker/functions-worker/pkg/worker"
 )
@@ -16,6 +17,7 @@ import (
 func main() {
 	worker.Main(worker.Options{Functions: []function.Compiled{
 		function.Builtin("exclamation", func(in string) (string, error) { return in + "!", nil }).Described("Adds an exclamation mark."),
+		function.Builtin("exclaim", exclaim.Exclaim),
 		function.Builtin("identity", func(in []byte) ([]byte, error) { return in, nil }),
 		function.Concurrent("upper", 16, func(in string) (string, error) { return strings.ToUpper(in), nil }),
 		function.Builtin("hang", func(string) error { select {} }),
