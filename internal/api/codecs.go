@@ -87,16 +87,16 @@ func (k *codec[C]) Equal(a, b Config) bool { return k.same(a.(config[C]).value, 
 func (k *codec[C]) Details(c Config, files PackageFiles) (*pb.FunctionDetails, error) {
 	value := c.(config[C]).value
 	var main, transform component.Classes // nil interfaces when there is no package
-	if !k.needs(value) && files.isModule() {
-		main = component.Module{}
-	}
-	if files.Main != "" && k.needs(value) {
+	switch needs := k.needs(value); {
+	case needs && files.Main != "":
 		opened, err := archive.OpenAs(files.Main, "the package")
 		if err != nil {
 			return nil, packageError(orModule(files.Main, err))
 		}
 		defer opened.Close()
 		main = opened
+	case !needs && files.isModule():
+		main = component.Module{}
 	}
 	if files.Transform != "" {
 		opened, err := archive.OpenAs(files.Transform, "the transform function's package")

@@ -19,11 +19,7 @@ import (
 // Run serves until ctx ends (then nil is returned) or something fails for good.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer a.close()
-	pacing, stopPacing := context.WithCancel(context.WithoutCancel(ctx))
-	var paced sync.WaitGroup
-	paced.Go(func() { gcpace.Run(pacing) })
-	defer paced.Wait()
-	defer stopPacing()
+	defer gcpace.Start()()
 	var stops stack
 	defer func() {
 		// What is under way gets its time to end, whatever ended Run.

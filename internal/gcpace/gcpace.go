@@ -27,6 +27,20 @@ const (
 	sampling = time.Second
 )
 
+// Start lets Run work beside the caller, until stop is called.
+func Start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
 // Run sets the pace by how fast memory is allocated, until ctx ends. It does nothing where the operator has chosen one
 // (GOGC).
 func Run(ctx context.Context) {

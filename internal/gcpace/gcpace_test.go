@@ -1,7 +1,6 @@
 package gcpace
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -67,9 +66,7 @@ func TestRun(t *testing.T) {
 		t.Skip("takes three seconds")
 	}
 	t.Setenv("GOGC", "")
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { Run(ctx); close(ended) }()
+	stop := Start()
 	cycles := func() uint64 {
 		s := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
 		metrics.Read(s)
@@ -87,7 +84,6 @@ func TestRun(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); perMB(200) > first/4; {
 		require.True(t, time.Now().Before(deadline), "collects as often as before")
 	}
-	cancel()
-	<-ended
+	stop()
 	require.Equal(t, goDefault, debug.SetGCPercent(goDefault))
 }

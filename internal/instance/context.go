@@ -95,9 +95,9 @@ func FromContext(ctx context.Context) (*Context, bool) {
 	return c, ok
 }
 
-// NewContext puts a Context into ctx.
+// NewContext is a ctx as handlers are called with, outside of a call; for tests of programs without an engine.
 func NewContext(ctx context.Context, c *Context) context.Context {
-	return context.WithValue(ctx, contextKey{}, c)
+	return c.invocation(ctx, delivery{})
 }
 
 // invocation is one call of the function: the ctx that it is called with, and the Context in that.

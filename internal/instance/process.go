@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
@@ -75,11 +74,7 @@ func (p Process) Run() int {
 }
 
 func (p Process) serve(ctx context.Context, cfg *Config, log *zap.Logger) error {
-	pacing, stopPacing := context.WithCancel(context.WithoutCancel(ctx))
-	var paced sync.WaitGroup
-	paced.Go(func() { gcpace.Run(pacing) })
-	defer paced.Wait()
-	defer stopPacing()
+	defer gcpace.Start()()
 	program, done, err := p.Load(ctx, cfg, log)
 	if err != nil {
 		return fmt.Errorf("%w: loading the function: %w", ErrConfig, err)

@@ -119,12 +119,12 @@ func newCluster(t *testing.T, b broker) *cluster {
 	require.NoError(t, err)
 	certificate, err := os.ReadFile(filepath.Join(filepath.Dir(kubeconfig), "certificates", "apiserver.crt"))
 	require.NoError(t, err)
-	forward := map[int]string{port(t, config.Host): api.Host}
+	forward := map[int]string{standalone.PortOf(t, config.Host): api.Host}
 	if b.service != "" {
 		for _, u := range []string{b.service, b.web} {
-			forward[port(t, u)] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port(t, u)))
+			forward[standalone.PortOf(t, u)] = net.JoinHostPort("127.0.0.1", strconv.Itoa(standalone.PortOf(t, u)))
 		}
-		forward[6650], forward[8080] = forward[port(t, b.service)], forward[port(t, b.web)]
+		forward[6650], forward[8080] = forward[standalone.PortOf(t, b.service)], forward[standalone.PortOf(t, b.web)]
 	}
 	for from, to := range b.extra {
 		forward[from] = to
@@ -169,15 +169,6 @@ func must[T any](value T, err error) T {
 		panic(err)
 	}
 	return value
-}
-
-func port(t *testing.T, address string) int {
-	t.Helper()
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	n, err := strconv.Atoi(u.Port())
-	require.NoError(t, err)
-	return n
 }
 
 func (c *cluster) makeNamespace() {

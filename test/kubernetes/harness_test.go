@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/functions-worker/functions-worker/test/podrunner"
 	"github.com/functions-worker/functions-worker/test/pulsaradmin"
+	"github.com/functions-worker/functions-worker/test/standalone"
 )
 
 const (
@@ -75,15 +75,6 @@ func newLab(t *testing.T) *lab {
 	require.NoError(t, err)
 	t.Cleanup(l.client.Close)
 	return l
-}
-
-func portOf(t *testing.T, address string) int {
-	t.Helper()
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	n, err := strconv.Atoi(u.Port())
-	require.NoError(t, err)
-	return n
 }
 
 // config writes a worker's configuration, which a Java worker can read too.
@@ -276,11 +267,11 @@ func (l *lab) runner(port int) *podrunner.Runner {
 		l.t.Skip(err)
 	}
 	forward := map[int]string{}
-	for _, p := range []int{portOf(l.t, l.service), portOf(l.t, l.web), port} {
+	for _, p := range []int{standalone.PortOf(l.t, l.service), standalone.PortOf(l.t, l.web), port} {
 		forward[p] = net.JoinHostPort("127.0.0.1", strconv.Itoa(p))
 	}
 	if l.reach != "" {
-		forward[portOf(l.t, l.service)] = l.reach
+		forward[standalone.PortOf(l.t, l.service)] = l.reach
 	}
 	image := podrunner.Image{Root: "/", WorkingDir: "/pulsar", Mounts: map[string]string{"/pulsar": l.home}, ReadOnly: []string{l.venv},
 		Env: []string{"PATH=" + filepath.Join(l.venv, "bin") + ":" + os.Getenv("PATH"), "PULSAR_MEM=-Xmx128m -XX:TieredStopAtLevel=1"}}

@@ -4,6 +4,7 @@ package standalone
 import (
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,16 @@ func FreePort(t *testing.T) int {
 	}
 	require.Fail(t, "no free port found")
 	return 0
+}
+
+// PortOf is the port of an address.
+func PortOf(t *testing.T, address string) int {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	n, err := strconv.Atoi(u.Port())
+	require.NoError(t, err)
+	return n
 }
 
 // Broker is a running one.
